@@ -1,0 +1,102 @@
+"""Config section -> plain arguments -> objects. The only place where the config meets the rest."""
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+
+import paddle
+
+from config import Config
+from datareader import READERS
+from datareader.decode import check_decoder
+from datareader.loader import Loader
+from datareader.records import read_list
+from engine.distributed import Ranks
+from engine.optimizer import create_optimizer, learning_rate_at, steps_per_epoch
+from evaluation.results import read_class_names
+from models import create_model
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(config: Config) -> paddle.nn.Layer:
+    model = config.model
+    return create_model(
+        model.name,
+        num_classes=model.num_classes,
+        num_layers=model.num_layers,
+        seglen=model.seglen,
+        image_mean=model.image_mean,
+        image_std=model.image_std,
+    )
+
+
+def build_class_names(config: Config) -> list[str] | None:
+    return read_class_names(config.model.label_file, config.model.num_classes)
+
+
+def build_loader(config: Config, mode: str, ranks: Ranks = Ranks(0, 1), seed: int | None = None) -> Loader:
+    """The loader of a mode: "train", "valid", "test" or "infer". Only train draws at random, from the seed."""
+    model, section = config.model, getattr(config, mode)
+    is_training = mode == "train"
+    if section.batch_size % ranks.num_ranks:
+        raise ValueError(
+            f"[{mode.upper()}] batch_size is {section.batch_size}, which {ranks.num_ranks} ranks cannot share equally; "
+            f"make it a multiple of {ranks.num_ranks}"
+        )
+    check_decoder(model.decoder)
+    num_classes = None if mode == "infer" else model.num_classes
+    records = read_list(section.filelist, model.format, num_classes)
+    reader = READERS[model.name](
+        records,
+        clip_format=model.format,
+        decoder=model.decoder,
+        seg_num=section.seg_num or model.seg_num,
+        seglen=model.seglen,
+        short_size=section.short_size,
+        target_size=section.target_size,
+        num_classes=num_classes,
+        seed=seed if is_training else None,
+        max_broken=int(config.train.max_bad_fraction * len(records)),
+    )
+    return Loader(
+        reader,
+        section.batch_size,
+        shuffle_seed=seed if is_training else None,
+        num_workers=_num_workers(section.num_reader_threads, len(records), section.batch_size, ranks),
+        rank=ranks.rank,
+        num_ranks=ranks.num_ranks,
+        even_ranks=is_training,
+    )
+
+
+def build_optimizer(config: Config, model: paddle.nn.Layer) -> paddle.optimizer.Optimizer:
+    train = config.train
+    return create_optimizer(model, train.learning_rate, train.momentum, train.l2_weight_decay)
+
+
+def build_schedule(config: Config, list_length: int) -> Callable[[int], float]:
+    """step -> learning rate, for a training list of that length."""
+    train = config.train
+    total_videos = train.total_videos or list_length
+    if abs(total_videos - list_length) > 0.1 * list_length:
+        logger.warning(
+            "TRAIN.total_videos is %d, but the list has %d videos: the learning rate drops where total_videos says; "
+            "-o TRAIN.total_videos=none takes the list's length",
+            total_videos,
+            list_length,
+        )
+    return functools.partial(
+        learning_rate_at,
+        base_rate=train.learning_rate,
+        decay=train.learning_rate_decay,
+        num_epochs=train.epoch,
+        epoch_steps=steps_per_epoch(total_videos, train.batch_size),
+    )
+
+
+def _num_workers(wanted: int, num_clips: int, batch_size: int, ranks: Ranks) -> int:
+    """As many worker processes as wanted, unless there are fewer cores per rank or fewer batches to read."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(wanted, max(cores // ranks.num_ranks, 1), -(-num_clips // batch_size))

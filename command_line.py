@@ -1,0 +1,104 @@
+"""What the verbs share: their common flags, and how a mistake of the user's ends (one line, exit code 2).
+
+Imported before Paddle, so that the warnings which Paddle gives on every run, and which ask nothing of the user, stay
+out.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+warnings.filterwarnings("ignore", message="No ccache found")
+warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+
+PROJECT = str(Path(__file__).resolve().parent)
+USE_GPU = {"auto": "auto", "true": True, "false": False}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Answers a wrong command line with one line instead of the whole usage text."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def common_parser(description: str, default_config: str = "configs/tsn.txt") -> OneLineParser:
+    """The parser with the flags that every verb takes; a verb adds its own."""
+    parser = OneLineParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model_name", help="model to run (default: MODEL.name of the config)")
+    parser.add_argument("--config", default=default_config, help="config file, ini or YAML (default: %(default)s)")
+    parser.add_argument(
+        "--batch_size", type=positive_int, help="videos per step, over all ranks (default: the config's)"
+    )
+    parser.add_argument(
+        "--use_gpu",
+        type=_use_gpu,
+        metavar="{auto,True,False}",
+        help="run on a GPU: auto takes one if there is one, True insists (default: auto)",
+    )
+    parser.add_argument(
+        "--log_interval", type=positive_int, default=10, help="steps between log lines (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.key=value",
+        help="override any config key, for example -o TRAIN.batch_size=8; may be repeated; none empties a key",
+    )
+    return parser
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small; it must be at least 1")
+    return number
+
+
+def _use_gpu(text: str) -> bool | str:
+    if text.lower() not in USE_GPU:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, True, False")
+    return USE_GPU[text.lower()]
+
+
+def required_weights(weights: str | None) -> str:
+    if not weights:
+        raise ValueError(
+            "--weights is missing; give a checkpoint folder, such as checkpoints/TSN_epoch44, or a .pdparams file"
+        )
+    return weights
+
+
+def run(main: Callable[..., Any]) -> None:
+    """Call a verb's main; print a user's mistake as one line on stderr and exit with 2.
+
+    A ValueError or OSError raised by this project's own code is a user's mistake. One raised inside a library is a
+    defect and keeps its traceback.
+    """
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        if not _raised_here(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _raised_here(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    return os.path.abspath(traceback.tb_frame.f_code.co_filename).startswith(PROJECT + os.sep)

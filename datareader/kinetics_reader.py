@@ -1,0 +1,114 @@
+"""Joins records, sampling, decoding and transforms into a data set of clips. Knows no model, no ranks."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from datareader import transforms
+from datareader.decode import VideoError, decode_pkl, decode_video
+from datareader.records import Record
+from datareader.sampling import segment_indices
+
+FRAMES_STREAM, VIEW_STREAM = 0, 1  # a sample's two random streams: frames may be picked twice, the view must not notice
+
+
+class Sample(NamedTuple):
+    """One clip, ready for a batch."""
+
+    frames: np.ndarray | None
+    """uint8 (seg_num * seglen, 3, target_size, target_size), or None where no video could be read."""
+    label: int
+    """Class number; -1 where none is known."""
+    index: int
+    """The record that was asked for."""
+    video_id: str
+    """The name in the list, or the id stored in a pkl."""
+    broken: list[list]
+    """[index, reason] of each record that could not be read on the way to this clip."""
+
+
+class KineticsReader:
+    """A data set whose keys are (epoch, index): all randomness of a sample comes from seed, epoch and index.
+
+    Args:
+        records: the list.
+        clip_format: "mp4" or "pkl".
+        decoder: see datareader/decode.py.
+        seg_num, seglen: see `segment_indices`.
+        short_size, target_size: pixels, see datareader/transforms.py.
+        num_classes: labels stored in pkl files must lie below it; None where labels do not matter.
+        seed: of the random draws in training; None gives the middle frames and the central crop.
+        max_broken: in training, after how many unreadable records in a row the search for a readable one ends.
+    """
+
+    def __init__(
+        self,
+        records: list[Record],
+        *,
+        clip_format: str,
+        decoder: str,
+        seg_num: int,
+        seglen: int,
+        short_size: int,
+        target_size: int,
+        num_classes: int | None = None,
+        seed: int | None = None,
+        max_broken: int = 0,
+    ):
+        self.records = records
+        self.clip_format = clip_format
+        self.decoder = decoder
+        self.seg_num = seg_num
+        self.seglen = seglen
+        self.short_size = short_size
+        self.target_size = target_size
+        self.num_classes = num_classes
+        self.seed = seed
+        self.max_broken = max_broken
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The clip of a record; in training, the next readable one of the list if that cannot be read."""
+        epoch, index = key
+        broken = []
+        for attempt in range(1 + (self.max_broken if self.seed is not None else 0)):
+            position = (index + attempt) % len(self.records)
+            record = self.records[position]
+            try:
+                frames, label, video_id = self._read(record, epoch, position)
+                return Sample(frames, -1 if label is None else label, index, video_id, broken)
+            except VideoError as error:
+                broken.append([position, str(error)])
+        record = self.records[index]
+        return Sample(None, -1 if record.label is None else record.label, index, record.name, broken)
+
+    def _read(self, record: Record, epoch: int, index: int) -> tuple[np.ndarray, int | None, str]:
+        is_training = self.seed is not None
+
+        def pick_indices(num_frames: int) -> np.ndarray:
+            rng = np.random.default_rng([self.seed, epoch, index, FRAMES_STREAM]) if is_training else None
+            return segment_indices(num_frames, self.seg_num, self.seglen, rng)
+
+        if self.clip_format == "pkl":
+            video_id, label, frames = decode_pkl(record.path, pick_indices)
+            label = self._checked(label)
+        else:
+            frames = decode_video(record.path, pick_indices, self.decoder)
+            video_id, label = record.name, record.label
+        frames = transforms.resize(frames, self.short_size)
+        height, width = frames.shape[1:3]
+        if is_training:
+            rng = np.random.default_rng([self.seed, epoch, index, VIEW_STREAM])
+            view = transforms.random_view(width, height, self.target_size, rng)
+        else:
+            view = transforms.center_view(width, height, self.target_size)
+        return transforms.crop(frames, view, self.target_size), label, video_id
+
+    def _checked(self, label: object) -> int | None:
+        if self.num_classes is None:
+            return None
+        if not isinstance(label, int) or not 0 <= label < self.num_classes:
+            raise VideoError(f"its stored label {label!r} is outside 0..{self.num_classes - 1}")
+        return label

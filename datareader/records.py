@@ -1,0 +1,91 @@
+"""List files: one video per line -> Record. Knows no pixels."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+MISTAKES_SHOWN = 5
+
+
+class Record(NamedTuple):
+    """One video of a list."""
+
+    path: str
+    """Where the file is, looked up from the working folder, then from the list's folder."""
+    label: int | None
+    """Class number, or None where the list has none."""
+    name: str
+    """The path as the list writes it: what results call the video."""
+
+
+def read_list(list_path: str | Path | None, clip_format: str = "mp4", num_classes: int | None = None) -> list[Record]:
+    """Read a list file.
+
+    A line of a mp4 list is `path label`; the path may contain spaces. Without `num_classes` labels are optional, as for
+    inference. A line of a pkl list is a path: the label is inside the file. Blank lines and lines that begin with # are
+    passed over. A relative path is looked up from the working folder, then from the list's folder.
+
+    Args:
+        list_path: the list file, UTF-8.
+        clip_format: "mp4" or "pkl".
+        num_classes: if given, every line needs a label from 0 to num_classes - 1.
+
+    Raises:
+        FileNotFoundError: the list, or every video in it, is absent.
+        ValueError: no videos in the list, or lines that cannot be read; the message names file and lines.
+    """
+    if list_path is None:
+        raise ValueError("no list of videos: set filelist in the config's section, or give --filelist to infer.py")
+    list_path = Path(list_path)
+    if not list_path.is_file():
+        raise FileNotFoundError(f"{list_path}: no such list file; correct filelist in the config")
+    try:
+        lines = list_path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{list_path}: not a text file in UTF-8: {error}") from error
+
+    records, mistakes = [], []
+    for number, line in enumerate(lines, start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        try:
+            name, label = _split_line(line, list_path, clip_format, num_classes)
+        except ValueError as error:
+            mistakes.append(f"{list_path} line {number}: {error}")
+            continue
+        records.append(Record(_find(name, list_path), label, name))
+    if mistakes:
+        more = f" (and {len(mistakes) - MISTAKES_SHOWN} more bad lines)" if len(mistakes) > MISTAKES_SHOWN else ""
+        raise ValueError("\n".join(mistakes[:MISTAKES_SHOWN]) + more)
+    if not records:
+        raise ValueError(f"{list_path}: no videos in this list; it needs a line 'path label' per video")
+    if not any(Path(record.path).exists() for record in records):
+        raise FileNotFoundError(
+            f"{list_path}: none of its {len(records)} videos exists; the first, {records[0].name!r}, was looked up "
+            f"from the working folder and from {list_path.parent}"
+        )
+    return records
+
+
+def _split_line(line: str, list_path: Path, clip_format: str, num_classes: int | None) -> tuple[str, int | None]:
+    if clip_format == "pkl":
+        return line, None
+    path, _, last = line.rpartition(" ") if "\t" not in line else line.rpartition("\t")
+    path, has_label = path.strip(), last.lstrip("+-").isdecimal()
+    if num_classes is None:  # the label may be absent, so a path with spaces may end like one
+        if not path or not has_label or Path(_find(line, list_path)).exists():
+            return line, None
+        return path, int(last)
+    if not path or not has_label:
+        raise ValueError(f"expected 'path label', got {line!r}")
+    label = int(last)
+    if not 0 <= label < num_classes:
+        raise ValueError(
+            f"label {label} of {path!r} is outside 0..{num_classes - 1}; correct it or set MODEL.num_classes"
+        )
+    return path, label
+
+
+def _find(name: str, list_path: Path) -> str:
+    beside_list = list_path.parent / name
+    return name if Path(name).exists() or not beside_list.exists() else str(beside_list)

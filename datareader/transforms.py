@@ -1,0 +1,71 @@
+"""Frames -> frames: resize, crop, mirror. Random choices come from a generator that is handed in."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+
+class View(NamedTuple):
+    """Which part of a resized frame the network sees; one view for all frames of a clip."""
+
+    left_px: int
+    top_px: int
+    mirrored: bool
+
+
+def scaled_size(width: int, height: int, short_size: int) -> tuple[int, int]:
+    """(width, height) after resizing: short side short_size, long side 4/3 of it whatever the aspect ratio was.
+
+    A frame whose short side is short_size already keeps its size. Source: the original's group_scale.
+    """
+    if min(width, height) == short_size:
+        return width, height
+    long_size = int(short_size * 4.0 / 3.0)
+    return (short_size, long_size) if width < height else (long_size, short_size)
+
+
+def center_view(width: int, height: int, target_size: int) -> View:
+    """The central crop, not mirrored; halves are rounded to even, as the original's round() does."""
+    return View(round((width - target_size) / 2), round((height - target_size) / 2), False)
+
+
+def random_view(width: int, height: int, target_size: int, rng: np.random.Generator) -> View:
+    """A crop anywhere in the frame, mirrored with probability 1/2."""
+    left_px = int(rng.integers(0, width - target_size, endpoint=True))
+    top_px = int(rng.integers(0, height - target_size, endpoint=True))
+    return View(left_px, top_px, bool(rng.random() < 0.5))
+
+
+def resize(frames: np.ndarray, short_size: int) -> np.ndarray:
+    """Resize with Pillow's bilinear filter.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        short_size: see `scaled_size`.
+
+    Returns:
+        uint8 (T, h, w, 3); the frames themselves if they have that size already.
+    """
+    height, width = frames.shape[1:3]
+    size = scaled_size(width, height, short_size)
+    if size == (width, height):
+        return frames
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames])
+
+
+def crop(frames: np.ndarray, view: View, target_size: int) -> np.ndarray:
+    """Cut the view out and put channels first.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        view: where to cut, and whether to mirror.
+        target_size: side of the square, in pixels.
+
+    Returns:
+        uint8 (T, 3, target_size, target_size), contiguous.
+    """
+    frames = frames[:, view.top_px : view.top_px + target_size, view.left_px : view.left_px + target_size]
+    if view.mirrored:
+        frames = frames[:, :, ::-1]
+    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))

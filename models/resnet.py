@@ -1,0 +1,107 @@
+"""ResNet: the frame backbone. Knows no time, no segments.
+
+Layer names are those of paddle.vision and torchvision (`layer1.0.conv1.weight`); a bottleneck has its stride in the 3x3
+convolution, as both of them and the original have it.
+"""
+
+import paddle
+from paddle import nn
+
+STAGE_CHANNELS = (64, 128, 256, 512)
+STAGE_BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2D:
+    return nn.Conv2D(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias_attr=False)
+
+
+class BasicBlock(nn.Layer):
+    """Two 3x3 convolutions (ResNet-18 and 34)."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None):
+        super().__init__()
+        self.conv1 = conv(in_channels, channels, 3, stride)
+        self.bn1 = nn.BatchNorm2D(channels)
+        self.conv2 = conv(channels, channels, 3)
+        self.bn2 = nn.BatchNorm2D(channels)
+        self.relu = nn.ReLU()
+        self.downsample = downsample
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Layer):
+    """1x1, 3x3 and 1x1 convolutions (ResNet-50 and deeper)."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None):
+        super().__init__()
+        self.conv1 = conv(in_channels, channels, 1)
+        self.bn1 = nn.BatchNorm2D(channels)
+        self.conv2 = conv(channels, channels, 3, stride)
+        self.bn2 = nn.BatchNorm2D(channels)
+        self.conv3 = conv(channels, channels * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2D(channels * self.expansion)
+        self.relu = nn.ReLU()
+        self.downsample = downsample
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet(nn.Layer):
+    """Images -> features, averaged over the picture.
+
+    Args:
+        num_layers: a key of STAGE_BLOCKS.
+        in_channels: 3 for one RGB frame, 3 * seglen for stacked ones.
+
+    Convolutions start from a normal distribution with variance 2 / (kernel area * in_channels), Paddle's default and
+    the original's. Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
+    """
+
+    def __init__(self, num_layers: int = 50, in_channels: int = 3):
+        super().__init__()
+        block = BasicBlock if num_layers < 50 else Bottleneck
+        self.num_features = STAGE_CHANNELS[-1] * block.expansion
+        self.conv1 = conv(in_channels, 64, 7, stride=2)
+        self.bn1 = nn.BatchNorm2D(64)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2D(kernel_size=3, stride=2, padding=1)
+        last_channels = 64
+        for stage, (channels, num_blocks) in enumerate(zip(STAGE_CHANNELS, STAGE_BLOCKS[num_layers], strict=True), 1):
+            stride = 1 if stage == 1 else 2
+            setattr(self, f"layer{stage}", _stage(block, last_channels, channels, num_blocks, stride))
+            last_channels = channels * block.expansion
+        self.avgpool = nn.AdaptiveAvgPool2D(1)
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """float32 (N, in_channels, H, W) -> float32 (N, num_features)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.avgpool(x).flatten(1)
+
+
+def _stage(block: type[nn.Layer], in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:
+    out_channels = channels * block.expansion
+    downsample = None
+    if stride != 1 or in_channels != out_channels:
+        downsample = nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2D(out_channels))
+    blocks = [block(in_channels, channels, stride, downsample)]
+    blocks += [block(out_channels, channels, 1, None) for _ in range(num_blocks - 1)]
+    return nn.Sequential(*blocks)

@@ -1,0 +1,49 @@
+"""Temporal Segment Network: segments -> frames -> mean -> logits. Knows no config, no loss, no files."""
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import nn
+
+from models.normalize import Normalize
+from models.resnet import ResNet
+
+
+class TSN(nn.Layer):
+    """A ResNet on each snippet, features averaged over the segments, one fully connected layer.
+
+    Args:
+        num_classes: number of classes, K.
+        num_layers: depth of the ResNet, see models/resnet.py.
+        seglen: frames per snippet, stacked as channels.
+        image_mean, image_std: of R, G and B on the 0..1 scale.
+
+    Source: Wang et al., Temporal Segment Networks, ECCV 2016, as computed by the 2019 PaddlePaddle original.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_layers: int = 50,
+        seglen: int = 1,
+        image_mean: Sequence[float] = (0.485, 0.456, 0.406),
+        image_std: Sequence[float] = (0.229, 0.224, 0.225),
+    ):
+        super().__init__()
+        self.seglen = seglen
+        self.normalize = Normalize(image_mean, image_std)
+        self.backbone = ResNet(num_layers, in_channels=3 * seglen)
+        num_features = self.backbone.num_features
+        bound = num_features**-0.5
+        self.fc = nn.Linear(num_features, num_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
+
+    def forward(self, frames: paddle.Tensor) -> paddle.Tensor:
+        """uint8 (N, T, 3, H, W), T = seg_num * seglen -> logits, float32 (N, K)."""
+        return self.fc(self.features(frames))
+
+    def features(self, frames: paddle.Tensor) -> paddle.Tensor:
+        """uint8 (N, T, 3, H, W) -> features averaged over the segments, float32 (N, num_features)."""
+        num_frames, height, width = frames.shape[1], frames.shape[3], frames.shape[4]
+        seg_num = num_frames // self.seglen
+        snippets = self.normalize(frames).reshape([-1, 3 * self.seglen, height, width])
+        return self.backbone(snippets).reshape([-1, seg_num, self.backbone.num_features]).mean(axis=1)

@@ -1,0 +1,70 @@
+"""{name: array} -> the model, and a report of what matched."""
+
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+HEAD = "fc."
+NAMES_SHOWN = 3
+
+
+class MatchReport(NamedTuple):
+    """Which tensors of a model a set of weights has filled."""
+
+    matched: list[str]
+    missing: list[str]
+    """In the model, not in the weights."""
+    left_over: list[str]
+    """In the weights, not in the model."""
+    other_shape: list[str]
+    """In both, with different shapes; each entry gives both."""
+
+    def summary(self) -> str:
+        counts = [f"{len(self.matched)} tensors matched"]
+        for names, what in (
+            (self.missing, "missing"),
+            (self.left_over, "left over"),
+            (self.other_shape, "of another shape"),
+        ):
+            if names:
+                more = ", ..." if len(names) > NAMES_SHOWN else ""
+                counts.append(f"{len(names)} {what} ({', '.join(names[:NAMES_SHOWN])}{more})")
+        return ", ".join(counts)
+
+
+def load_weights(
+    model: paddle.nn.Layer, arrays: dict[str, np.ndarray], origin: str, fresh_head: bool = False
+) -> MatchReport:
+    """Fill the model's tensors by name.
+
+    Args:
+        model: its state_dict names the tensors.
+        arrays: the weights, by the same names.
+        origin: what messages call the weights.
+        fresh_head: leave the last layer as it is where it is absent or has another class count.
+
+    Raises:
+        ValueError: a tensor is missing or has another shape; nothing has been changed then.
+    """
+    tensors = model.state_dict()
+    missing = [name for name in tensors if name not in arrays]
+    left_over = [name for name in arrays if name not in tensors]
+    other_shape = [
+        f"{name} {list(arrays[name].shape)}, the model has {list(tensor.shape)}"
+        for name, tensor in tensors.items()
+        if name in arrays and list(arrays[name].shape) != list(tensor.shape)
+    ]
+    unusable = {entry.split()[0] for entry in missing + other_shape}
+    matched = [name for name in tensors if name not in unusable]
+    report = MatchReport(matched, missing, left_over, other_shape)
+    bias = arrays.get(f"{HEAD}bias")
+    if not fresh_head and bias is not None and list(bias.shape) != list(tensors[f"{HEAD}bias"].shape):
+        raise ValueError(
+            f"{origin}: made for {bias.shape[0]} classes, but MODEL.num_classes is {tensors[f'{HEAD}bias'].shape[0]}; "
+            "set num_classes to match, or train on from it with --pretrain, which starts a new last layer"
+        )
+    if any(not (fresh_head and name.startswith(HEAD)) for name in unusable):
+        raise ValueError(f"{origin}: does not fit the model: {report.summary()}; check MODEL.num_layers and seglen")
+    model.set_state_dict({name: arrays[name] for name in matched})
+    return report

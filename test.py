@@ -1,0 +1,66 @@
+"""Score a trained model on a list of labelled videos: every video once, the unreadable ones as wrong answers.
+
+python test.py --model_name=TSN --config=configs/tsn.txt --log_interval=1 --weights=$PATH_TO_WEIGHTS
+python test.py --config=configs/tsn_demo.txt --weights=checkpoints/demo/TSN_epoch11 -o TEST.seg_num=25
+"""
+
+import argparse
+import logging
+import time
+
+import command_line
+from builders import build_class_names, build_loader, build_model
+from config import load_config
+from datareader.broken import BrokenVideos
+from engine.distributed import start
+from engine.log import duration, progress, start_logging
+from engine.loop import evaluate
+from evaluation.metrics import ScoreMeter, Scores
+from models.weights import load_weights, read_weights
+
+logger = logging.getLogger("test")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = command_line.common_parser(__doc__)
+    parser.add_argument("--weights", help="checkpoint folder or .pdparams file to score")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> Scores:
+    args = parse_args(argv)
+    flags = {"MODEL.name": args.model_name, "TEST.batch_size": args.batch_size, "TRAIN.use_gpu": args.use_gpu}
+    config = load_config(args.config, args.overrides, flags)
+    start_logging()
+    ranks = start(config.train.use_gpu, seed=0)
+    build_class_names(config)
+    loader = build_loader(config, "test", ranks)
+    model = build_model(config)
+    weights = command_line.required_weights(args.weights)
+    report = load_weights(model, read_weights(weights), weights)
+    logger.info("[TEST] weights of %s: %s", weights, report.summary())
+
+    started_sec = time.perf_counter()
+    broken = BrokenVideos(loader.reader.records)
+
+    def on_batch(iteration: int, meter: ScoreMeter) -> None:
+        if iteration % args.log_interval == 0:
+            scores = meter.scores()
+            logger.info("[TEST] iter %d  %s, %d videos so far", iteration, scores.text(), scores.num_videos)
+
+    with progress(loader.epoch(0), len(loader), "test") as batches:
+        scores = evaluate(model, batches, ScoreMeter(), broken.add, on_batch, ranks.num_ranks)
+    if broken.summary():
+        logger.warning("[TEST] %s", broken.summary())
+    logger.info(
+        "[TEST] finished  %s, %s, %d segments each, %s",
+        scores.text(),
+        scores.coverage(),
+        loader.reader.seg_num,
+        duration(time.perf_counter() - started_sec),
+    )
+    return scores
+
+
+if __name__ == "__main__":
+    command_line.run(main)
