@@ -5,6 +5,8 @@ out.
 """
 
 import argparse
+import dis
+import importlib.util
 import os
 import sys
 import warnings
@@ -14,6 +16,13 @@ from typing import Any
 
 warnings.filterwarnings("ignore", message="No ccache found")
 warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+
+if importlib.util.find_spec("paddle") is None:
+    print(
+        "error: this Python has no PaddlePaddle; run 'source .venv/bin/activate', or 'pip install -r requirements.txt'",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 PROJECT = str(Path(__file__).resolve().parent)
 USE_GPU = {"auto": "auto", "true": True, "false": False}
@@ -80,16 +89,16 @@ def required_weights(weights: str | None) -> str:
     return weights
 
 
-def run(main: Callable[..., Any]) -> None:
-    """Call a verb's main; print a user's mistake as one line on stderr and exit with 2.
+def run(main: Callable[[], Any]) -> None:
+    """Call a verb's main; print a user's mistake on stderr, a line each, and exit with 2.
 
-    A ValueError or OSError raised by this project's own code is a user's mistake. One raised inside a library is a
-    defect and keeps its traceback.
+    A user's mistake is a ValueError that this project's own code raises, or an error of the operating system. Any other
+    error is a defect and keeps its traceback.
     """
     try:
         main()
     except (ValueError, OSError) as error:
-        if not _raised_here(error):
+        if not (_raised_here(error) or getattr(error, "errno", None)):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -98,7 +107,10 @@ def run(main: Callable[..., Any]) -> None:
 
 
 def _raised_here(error: BaseException) -> bool:
+    """Whether a `raise` statement of this project raised it, and not a library that it called."""
     traceback = error.__traceback__
     while traceback.tb_next:
         traceback = traceback.tb_next
-    return os.path.abspath(traceback.tb_frame.f_code.co_filename).startswith(PROJECT + os.sep)
+    code = traceback.tb_frame.f_code
+    is_ours = os.path.abspath(code.co_filename).startswith(PROJECT + os.sep)
+    return is_ours and dis.opname[code.co_code[traceback.tb_lasti]] == "RAISE_VARARGS"

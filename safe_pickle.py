@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-# The two functions that numpy itself names in a pickle; their module is another in numpy 1 and numpy 2.
+# The functions that numpy itself names in a pickle; their modules are others in numpy 1 and numpy 2.
 _reconstruct_array = np.empty(0).__reduce__()[0]
+_array_from_buffer = np.empty(1).__reduce_ex__(5)[0]
 _make_scalar = np.float32(0).__reduce__()[0]
 
 ALLOWED = {
@@ -23,6 +24,8 @@ ALLOWED = {
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct_array,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct_array,
+    ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _array_from_buffer,
     ("numpy.core.multiarray", "scalar"): _make_scalar,
     ("numpy._core.multiarray", "scalar"): _make_scalar,
 }

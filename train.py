@@ -69,9 +69,9 @@ def main(argv: list[str] | None = None) -> None:
     metrics = MetricsFile(save_dir / "metrics.jsonl" if ranks.rank == 0 else None)
     build_class_names(config)  # a label file that does not fit is better found now than by infer.py
 
+    model = build_model(config)
     train_loader = build_loader(config, "train", ranks, seed)
     valid_loader = build_loader(config, "valid", ranks) if args.valid_interval > 0 else None
-    model = build_model(config)
     load_start(model, args.resume, args.pretrain)
     optimizer = build_optimizer(config, model)
     if state:

@@ -18,7 +18,9 @@ def start_logging() -> None:
     """Plain lines on stdout, with the time in front; warnings say that they are warnings."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.handlers = [old for old in root.handlers if not isinstance(old.formatter, _Formatter)] + [handler]
 
 
 class _Formatter(logging.Formatter):

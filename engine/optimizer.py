@@ -41,8 +41,7 @@ def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, model: paddle.nn.Lay
     otherwise; the model's own names always fit.
     """
     state = optimizer.state_dict()
-    velocities = {f"{name}.velocity": f"{parameter.name}_velocity_0" for name, parameter in model.named_parameters()}
-    return {ours: state[theirs].numpy() for ours, theirs in velocities.items() if theirs in state}
+    return {f"{name}.velocity": state[f"{p.name}_velocity_0"].numpy() for name, p in _trained(model)}
 
 
 def restore_optimizer(
@@ -54,10 +53,15 @@ def restore_optimizer(
         ValueError: a parameter's velocity is missing or has another shape.
     """
     state = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in _trained(model):
         velocity = arrays.get(f"{name}.velocity")
         if velocity is None or list(velocity.shape) != list(parameter.shape):
             found = "missing" if velocity is None else f"of shape {list(velocity.shape)}, not {list(parameter.shape)}"
             raise ValueError(f"optimizer state: the velocity of {name} is {found}; resume from a whole checkpoint")
         state[f"{parameter.name}_velocity_0"] = paddle.to_tensor(velocity)
     optimizer.set_state_dict(state)
+
+
+def _trained(model: paddle.nn.Layer) -> list[tuple[str, paddle.Tensor]]:
+    """Parameters by name, without the running statistics that Paddle's batch norm counts among them."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if not parameter.stop_gradient]

@@ -1,0 +1,48 @@
+# Make the virtual environment and activate it. Sourced by quickstart.sh and run_tests.sh, from the project's folder:
+#
+#     source scripts/environment.sh requirements.txt [requirements-dev.txt ...]
+#
+# TSN_PADDLE=2.6.2 installs that Paddle, in an environment of its own. TSN_PYTHON=/path/to/python3.10 chooses the Python.
+# An environment that is complete is used as it is.
+
+tsn_find_python() {
+    local candidate
+    for candidate in ${TSN_PYTHON:-python3 python3.12 python3.11 python3.10 python}; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "error: no Python 3.10, 3.11 or 3.12 found; install one, or set TSN_PYTHON to it" >&2
+    return 2
+}
+
+tsn_make_environment() {
+    local python version environment installed file install=()
+    python=$(tsn_find_python) || return
+    version=$("$python" --version)
+    environment=.venv${TSN_PADDLE:+-paddle-$TSN_PADDLE}
+    for file in "$@"; do install+=(-r "$file"); done
+    if [ -n "${TSN_PADDLE:-}" ]; then
+        install+=("paddlepaddle==$TSN_PADDLE")
+        case $TSN_PADDLE in 2.*) install+=("numpy==1.26.*") ;; esac
+    fi
+    # a mark that only a finished install of these very requirements leaves
+    installed=$environment/installed.$(cat "$@" | cksum | cut -d ' ' -f 1)
+    if [ "$(cat "$installed" 2>/dev/null)" = "$version" ]; then
+        echo "== environment: $environment is ready"
+    else
+        echo "== environment: installing $* ${TSN_PADDLE:+with Paddle $TSN_PADDLE }into $environment ($version)"
+        if [ "$("$environment/bin/python" --version 2>/dev/null)" != "$version" ]; then
+            if ! "$python" -m venv --clear "$environment"; then
+                echo "error: this Python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv" >&2
+                return 2
+            fi
+        fi
+        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "${install[@]}" || return
+        echo "$version" > "$installed"
+    fi
+    source "$environment/bin/activate"
+}
+
+tsn_make_environment "$@"

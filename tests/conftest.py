@@ -1,0 +1,92 @@
+"""Videos with known pixels, and small lists and settings that keep the tests fast."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+NUM_CLASSES = 3
+SIDE = 64
+
+SMALL_MODEL = [
+    "--config=configs/tsn.yaml", "-o", f"MODEL.num_classes={NUM_CLASSES}", "-o", "MODEL.num_layers=18",
+    "-o", "MODEL.label_file=none",
+]
+"""Flags for a model that trains in seconds; the sections' own flags come from `small_flags`."""
+
+
+def write_video(path: Path, frames: np.ndarray, codec: str = "libx264", crf: int = 1) -> Path:
+    """Encode uint8 RGB frames (T, H, W, 3) at 25 frames per second, nearly without loss."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        if codec == "libx264":
+            stream.options = {"crf": str(crf), "threads": "1"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def grey_frames(num_frames: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Frame i is all grey of value 10 + 5 i, so that a decoded frame tells its number."""
+    values = np.arange(num_frames, dtype=np.uint8) * 5 + 10
+    return np.broadcast_to(values[:, None, None, None], (num_frames, height, width, 3)).copy()
+
+
+def frame_numbers(frames: np.ndarray) -> list[int]:
+    """Which of `grey_frames` these are."""
+    return [round((float(frame.mean()) - 10) / 5) for frame in frames]
+
+
+def class_frames(label: int, rng: np.random.Generator, num_frames: int = 9) -> np.ndarray:
+    """A clip of a class: a bright square in the class's colour that wanders over a noisy ground."""
+    frames = rng.integers(60, 100, size=(num_frames, 72, 96, 3), dtype=np.uint8)
+    left, top = rng.integers(8, 48), rng.integers(8, 32)
+    for i, frame in enumerate(frames):
+        frame[top : top + 28, left + i : left + i + 28] = 40
+        frame[top : top + 28, left + i : left + i + 28, label] = 230
+    return frames
+
+
+@pytest.fixture(scope="session")
+def small_set(tmp_path_factory) -> Path:
+    """A folder with train.list (12 videos), val.list (7) and infer.list (the same 7, no labels)."""
+    folder = tmp_path_factory.mktemp("small set")  # the path has a space on purpose
+    rng = np.random.default_rng(0)
+    for name, num_videos in (("train", 12), ("val", 7)):
+        lines = []
+        for number in range(num_videos):
+            label = number % NUM_CLASSES
+            write_video(folder / name / f"class {label}" / f"{number}.mp4", class_frames(label, rng), crf=20)
+            lines.append(f"{name}/class {label}/{number}.mp4 {label}\n")
+        (folder / f"{name}.list").write_text("".join(lines))
+    unlabelled = [line.rsplit(" ", 1)[0] + "\n" for line in (folder / "val.list").read_text().splitlines()]
+    (folder / "infer.list").write_text("".join(unlabelled))
+    return folder
+
+
+def small_flags(folder: Path, **overrides) -> list[str]:
+    """Command-line flags for the small model on the lists of a folder; overrides as TRAIN__batch_size=4."""
+    keys = {
+        "TRAIN.filelist": folder / "train.list", "VALID.filelist": folder / "val.list",
+        "TEST.filelist": folder / "val.list", "INFER.filelist": folder / "infer.list", "TEST.seg_num": 3,
+        "TRAIN.batch_size": 4, "VALID.batch_size": 4, "TEST.batch_size": 4, "TRAIN.total_videos": "none",
+        "TRAIN.epoch": 1,
+    }  # fmt: skip
+    for section in ("TRAIN", "VALID", "TEST", "INFER"):
+        keys |= {f"{section}.short_size": SIDE + 8, f"{section}.target_size": SIDE, f"{section}.num_reader_threads": 1}
+    keys |= {key.replace("__", "."): value for key, value in overrides.items()}
+    return SMALL_MODEL + [part for key, value in keys.items() for part in ("-o", f"{key}={value}")]
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """Real videos that do not belong to the project: the folder shared/clips beside it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "clips"
+    if not folder.is_dir():
+        pytest.skip("the real videos of ../shared/clips are not here")
+    return folder

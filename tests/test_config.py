@@ -1,0 +1,110 @@
+import pytest
+
+from config import ConfigError, dump_config, load_config
+
+CONFIG = "configs/tsn.txt"
+
+
+def mistakes(*overrides: str, **flags) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(CONFIG, list(overrides), {key.replace("__", "."): value for key, value in flags.items()})
+    return str(caught.value).splitlines()
+
+
+def test_original_keys_and_values():
+    config = load_config(CONFIG)
+    assert (config.model.name, config.model.format, config.model.num_layers) == ("TSN", "mp4", 50)
+    assert (config.model.num_classes, config.model.seg_num, config.model.seglen) == (400, 3, 1)
+    assert config.model.image_mean == (0.485, 0.456, 0.406)
+    assert config.model.image_std == (0.229, 0.224, 0.225)
+    assert (config.train.epoch, config.train.batch_size, config.train.total_videos) == (45, 256, 224684)
+    assert (config.train.learning_rate, config.train.l2_weight_decay, config.train.momentum) == (0.01, 1e-4, 0.9)
+    assert (config.test.seg_num, config.test.batch_size, config.infer.batch_size) == (7, 16, 1)
+    assert config.valid.short_size == 256 and config.valid.target_size == 224
+
+
+def test_yaml_and_ini_say_the_same():
+    assert load_config("configs/tsn.yaml") == load_config(CONFIG)
+
+
+def test_dumped_config_reads_back_equal(tmp_path):
+    config = load_config(CONFIG, ["TRAIN.learning_rate=3e-5", "MODEL.label_file=none", "TRAIN.use_gpu=False"])
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_flags_win_over_overrides_and_these_over_the_file():
+    config = load_config(CONFIG, ["TRAIN.batch_size=8", "TEST.batch_size=2"], {"TRAIN.batch_size": 4, "TRAIN.epoch": None})
+    assert (config.train.batch_size, config.test.batch_size, config.train.epoch) == (4, 2, 45)
+
+
+def test_values_are_literals_and_never_run(tmp_path):
+    config = load_config(CONFIG, ["TRAIN.filelist=my videos/train.list", "TRAIN.total_videos=none", 'MODEL.name="TSN"'])
+    assert config.train.filelist == "my videos/train.list" and config.train.total_videos is None
+    assert "a whole number" in mistakes("TRAIN.epoch=__import__('os').getpid()")[0]
+
+
+def test_yaml_reads_exponents_as_numbers(tmp_path):
+    (tmp_path / "c.yaml").write_text("TRAIN:\n  l2_weight_decay: 1e-4\n  learning_rate: 1\n")
+    train = load_config(tmp_path / "c.yaml").train
+    assert train.l2_weight_decay == 1e-4 and type(train.learning_rate) is float
+
+
+def test_every_mistake_is_reported_at_once_with_origin_section_and_key(tmp_path):
+    (tmp_path / "c.txt").write_text("[TRAIN]\nbatchsize = 8\nepoch = many\n[VALD]\nx = 1\n[TEST]\ntarget_size = 512\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "c.txt", ["MODEL.num_layers=51"])
+    lines = str(caught.value).splitlines()
+    where = tmp_path / "c.txt"
+    assert f"{where}: [TRAIN] batchsize: unknown key; did you mean 'batch_size'?" in lines
+    assert f"{where}: [TRAIN] epoch: expected a whole number, got 'many'" in lines
+    assert f"{where}: [VALD]: unknown section; did you mean 'VALID'?" in lines
+    assert any(line.startswith(f"{where}: [TEST] target_size is 512") for line in lines)
+    assert any(line.startswith("-o: [MODEL] num_layers is 51; known depths: 18, 34") for line in lines)
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    "override, part",
+    [
+        ("TRAIN.batch_size=True", "expected a whole number"),
+        ("TRAIN.batch_size=8.5", "expected a whole number"),
+        ("TRAIN.learning_rate=fast", "expected a number"),
+        ("TRAIN.learning_rate=nan", "expected a number"),
+        ("TRAIN.batch_size=none", "expected a whole number, got None"),
+        ("MODEL.image_std=[0.2, 0.2]", "a list of three numbers"),
+        ("MODEL.image_std=[0.2, 0.2, 0]", "above 0"),
+        ("TRAIN.use_gpu=maybe", "True, False or auto"),
+        ("TRAIN.momentum=1.0", "below 1"),
+        ("TRAIN.max_bad_fraction=2", "between 0 and 1"),
+        ("TRAIN.batch_size=0", "at least 1"),
+        ("INFER.target_size=300", "must fit into the resized frame"),
+        ("MODEL.decoder=ffmpeg", "known decoders"),
+        ("MODEL.format=avi", "known formats"),
+        ("batch_size=8", "SECTION.key=value"),
+        ("TRAIN.batch_size", "SECTION.key=value"),
+    ],
+)
+def test_wrong_values_are_refused(override, part):
+    (line,) = mistakes(override)
+    assert part in line
+
+
+@pytest.mark.parametrize(
+    "name, text, part",
+    [
+        ("a.txt", "epoch = 3\n", "not a valid ini file"),
+        ("a.txt", "[TRAIN]\nepoch = 3\nepoch = 4\n", "already exists"),
+        ("a.yaml", "TRAIN: [", "not a valid YAML file"),
+        ("a.yaml", "just text", "expected sections"),
+    ],
+)
+def test_unreadable_files_are_refused(tmp_path, name, text, part):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=part):
+        load_config(tmp_path / name)
+
+
+def test_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match="nowhere.txt"):
+        load_config("nowhere.txt")

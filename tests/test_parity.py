@@ -1,0 +1,145 @@
+"""Same numbers as the 2019 original: its recorded figures against this project's own code paths.
+
+The figures were taken by running the original (PaddlePaddle/models, release/1.4) and lie in tests/reference/.
+"""
+
+import csv
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+import infer
+from datareader import transforms
+from datareader.decode import decode_pkl, decode_video
+from datareader.loader import Batch
+from datareader.sampling import segment_indices
+from engine.loop import train_one_epoch
+from engine.optimizer import create_optimizer, learning_rate_at, optimizer_arrays, steps_per_epoch
+from evaluation.metrics import ScoreMeter
+from formula_weights import REFERENCE, formula_weights, our_name
+from models import create_model
+from models.weights import load_weights
+
+NETWORK = json.loads((REFERENCE / "original_network.json").read_text())
+CLIPS = json.loads((REFERENCE / "clips_expected.json").read_text())
+PIXELS = np.load(REFERENCE / "clips_expected.npz")
+COLOUR_TAGGED = "odd_720p_bt709"  # the original ignored the stream's colour tag, PyAV honours it
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return formula_weights()
+
+
+def tsn_on_normalized_input(weights):
+    """TSN with the formula weights, fed with the already normalised floats that the reference was made with."""
+    model = create_model("TSN", num_classes=8)
+    load_weights(model, weights, "formula weights")
+    model.normalize = paddle.nn.Identity()
+    return model
+
+
+def test_frame_indices_equal_the_original():
+    with (REFERENCE / "frame_indices.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert len(rows) == 976
+    for row in rows:
+        indices = segment_indices(int(row["num_frames"]), int(row["seg_num"]), int(row["seglen"]))
+        assert indices.tolist() == [int(index) for index in row["frame_indices"].replace(",", " ").split()], row
+
+
+@pytest.mark.parametrize("mode", ["valid", "test"])
+@pytest.mark.parametrize("clip", CLIPS)
+def test_pixels_equal_the_original(clip, mode):
+    seg_num = CLIPS[clip][mode]["seg_num"]
+    frames = decode_video(str(REFERENCE / "clips" / f"{clip}.mp4"), lambda n: segment_indices(n, seg_num))
+    frames = transforms.resize(frames, 256)
+    view = transforms.center_view(frames.shape[2], frames.shape[1], 224)
+    difference = np.abs(transforms.crop(frames, view, 224).astype(int) - PIXELS[f"{clip}.{mode}"])
+    assert difference.max() <= (40 if clip == COLOUR_TAGGED else 0)
+
+
+@pytest.mark.parametrize("clip", [clip for clip in CLIPS if "train" in CLIPS[clip]])
+def test_training_draws_give_the_original_pixels(clip):
+    draws = CLIPS[clip]["train"]
+    frames = decode_video(str(REFERENCE / "clips" / f"{clip}.mp4"), lambda n: np.array(draws["frame_indices"]))
+    frames = transforms.resize(frames, 256)
+    assert [frames.shape[2], frames.shape[1]] == draws["scaled_wh"]
+    view = transforms.View(draws["crop_x"], draws["crop_y"], draws["flip"])
+    assert np.array_equal(transforms.crop(frames, view, 224), PIXELS[f"{clip}.train"])
+
+
+def test_pkl_clip_of_python_2_is_the_same_video():
+    path = REFERENCE / "clips" / "odd_5frames_000000_000010.pkl"
+    video_id, label, frames = decode_pkl(str(path), lambda n: np.arange(n))
+    assert (video_id, label, frames.shape[0]) == ("./odd_5frames_000000_000010", 0, 5)
+    decoded = decode_video(str(REFERENCE / "clips" / "odd_5frames.mp4"), lambda n: np.arange(n))
+    assert np.abs(frames.astype(int) - decoded).mean() < 3  # JPEG loses a little
+
+
+@pytest.mark.parametrize("case", NETWORK["eval"], ids=lambda case: f"{case['seg_num']}x{case['target_size']}")
+def test_logits_equal_the_original(case, weights):
+    model = tsn_on_normalized_input(weights)
+    model.eval()
+    shape = (case["batch"], case["seg_num"], 3, case["target_size"], case["target_size"])
+    frames = paddle.to_tensor(np.random.RandomState(case["input_seed"]).randn(*shape).astype(np.float32))
+    with paddle.no_grad():
+        features, logits = model.features(frames).numpy(), model(frames)
+    assert np.abs(logits.numpy() - case["logits"]).max() < 1e-4
+    assert np.abs(paddle.nn.functional.softmax(logits).numpy() - case["softmax"]).max() < 1e-5
+    assert np.abs(features[:, :8] - case["feature_first8"]).max() < 1e-5
+    assert np.abs(features.mean(axis=1) - case["feature_mean"]).max() < 1e-5
+
+
+@pytest.mark.parametrize("case", NETWORK["traj"], ids=lambda case: f"lr{case['base_lr']}")
+def test_training_curve_equals_the_original(case, weights):
+    model = tsn_on_normalized_input(weights)
+    rng = np.random.RandomState(case["data_seed"])
+    shape = (case["num_batches"], case["batch"], 3, 3, case["target_size"], case["target_size"])
+    frames = rng.randn(*shape).astype(np.float32)
+    labels = rng.randint(0, 8, size=(case["num_batches"], case["batch"]))
+    assert labels.tolist() == case["labels"]
+    order = [step % case["num_batches"] for step in range(case["steps"])]
+    batches = [
+        Batch(paddle.to_tensor(frames[i]), paddle.to_tensor(labels[i]), [0] * case["batch"], [], []) for i in order
+    ]
+    intervals = []
+    optimizer = create_optimizer(model, case["base_lr"], momentum=0.9, l2_weight_decay=1e-4)
+    epoch_steps = steps_per_epoch(case["total_videos"], case["batch"])
+    train_one_epoch(
+        model, batches, optimizer,
+        lambda step: learning_rate_at(step, case["base_lr"], 0.1, case["epoch"], epoch_steps),
+        first_step=0, new_meter=ScoreMeter, log_interval=1, on_interval=intervals.append, on_broken=lambda broken: None,
+    )
+    tolerance = max(10 * case["loss_noise_from_1e-6_weight_change"], 1e-4)
+    losses = [interval.scores.loss for interval in intervals]
+    assert np.abs(np.array(losses) - case["loss"]).max() < tolerance
+    assert [np.float32(interval.learning_rate) for interval in intervals] == [np.float32(rate) for rate in case["lr"]]
+
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    velocities = optimizer_arrays(optimizer, model)
+    for name, expected in case["after_last_step"].items():
+        is_velocity = name.endswith("_velocity_0")
+        ours = our_name(name.removesuffix("_velocity_0"))
+        array = velocities[f"{ours}.velocity"] if is_velocity else tensors[ours]
+        assert np.sqrt((array.astype(np.float64) ** 2).sum()) == pytest.approx(expected["l2"], rel=2e-3), name
+        assert array.ravel()[:4] == pytest.approx(expected["first4"], rel=2e-2, abs=5e-3), name
+
+
+def test_infer_equals_the_original(weights, tmp_path):
+    expected = json.loads((REFERENCE / "infer_expected.json").read_text())
+    (tmp_path / "weights").mkdir()
+    paddle.save({name: paddle.to_tensor(array) for name, array in weights.items()}, str(tmp_path / "weights/model.pdparams"))
+    (tmp_path / "infer.list").write_text("".join(f"{REFERENCE / 'clips' / name} 0\n" for name in expected))
+    results = infer.main([
+        "--config=configs/tsn.txt", f"--weights={tmp_path / 'weights'}", f"--filelist={tmp_path / 'infer.list'}",
+        f"--save_dir={tmp_path}", "-o", "MODEL.num_classes=8", "-o", "MODEL.label_file=none",
+    ])
+    assert [result.video_id.rsplit("/")[-1] for result in results] == list(expected)
+    for result, (name, truth) in zip(results, expected.items(), strict=True):
+        if COLOUR_TAGGED in name:
+            continue
+        assert result.class_ids == truth["classes"]
+        assert np.abs(np.array(result.probabilities) - truth["probabilities"]).max() < 1e-5, name

@@ -1,0 +1,71 @@
+import pytest
+
+from datareader.records import Record, read_list
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.mp4", "with space.mp4", "ends 3"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def write(folder, text):
+    (folder / "x.list").write_text(text, encoding="utf-8")
+    return folder / "x.list"
+
+
+def test_paths_with_spaces_comments_blank_lines_and_tabs(folder):
+    path = write(folder, "\ufeff# videos\n\na.mp4 0\n  with space.mp4 2  \nwith space.mp4\t1\n")
+    assert read_list(path, num_classes=3) == [
+        Record(str(folder / "a.mp4"), 0, "a.mp4"),
+        Record(str(folder / "with space.mp4"), 2, "with space.mp4"),
+        Record(str(folder / "with space.mp4"), 1, "with space.mp4"),
+    ]
+
+
+def test_working_folder_comes_before_the_lists_folder(folder, monkeypatch, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "a.mp4").touch()
+    path = write(folder, "a.mp4 0\n")
+    monkeypatch.chdir(elsewhere)
+    assert read_list(path, num_classes=1)[0].path == "a.mp4"
+
+
+def test_without_labels(folder):
+    records = read_list(write(folder, "a.mp4\nwith space.mp4\nends 3\na.mp4 1\n"))
+    assert [(record.name, record.label) for record in records] == [
+        ("a.mp4", None), ("with space.mp4", None), ("ends 3", None), ("a.mp4", 1),
+    ]  # fmt: skip
+
+
+def test_pkl_lines_are_paths(folder):
+    assert read_list(write(folder, "with space.mp4\n"), "pkl", num_classes=2)[0].name == "with space.mp4"
+
+
+def test_bad_lines_are_all_named(folder):
+    path = write(folder, "a.mp4 0\na.mp4\na.mp4 one\na.mp4 3\na.mp4 -1\n7\n")
+    with pytest.raises(ValueError) as caught:
+        read_list(path, num_classes=3)
+    assert str(caught.value).splitlines() == [
+        f"{path} line 2: expected 'path label', got 'a.mp4'",
+        f"{path} line 3: expected 'path label', got 'a.mp4 one'",
+        f"{path} line 4: label 3 of 'a.mp4' is outside 0..2; correct it or set MODEL.num_classes",
+        f"{path} line 5: label -1 of 'a.mp4' is outside 0..2; correct it or set MODEL.num_classes",
+        f"{path} line 6: expected 'path label', got '7'",
+    ]
+
+
+def test_absent_and_empty_lists_are_refused(folder):
+    with pytest.raises(FileNotFoundError, match="no.list"):
+        read_list(folder / "no.list", num_classes=1)
+    with pytest.raises(ValueError, match="no videos in this list"):
+        read_list(write(folder, "# nothing\n"), num_classes=1)
+    with pytest.raises(ValueError, match="set filelist"):
+        read_list(None)
+
+
+def test_a_list_whose_videos_are_all_absent_is_refused(folder):
+    with pytest.raises(FileNotFoundError, match="none of its 2 videos exists"):
+        read_list(write(folder, "no.mp4 0\nnot.mp4 0\n"), num_classes=1)
+    assert len(read_list(write(folder, "no.mp4 0\na.mp4 0\n"), num_classes=1)) == 2
