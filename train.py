@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
             "TRAIN.use_gpu": args.use_gpu,
         },
     )
+    if args.resume and args.pretrain:
+        raise ValueError("--resume and --pretrain both name weights to start from; give one of them")
     start_logging()
     state, velocities = load_training_state(args.resume) if args.resume else (None, None)
     seed = args.seed if args.seed is not None else state.seed if state else 0

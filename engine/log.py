@@ -20,7 +20,8 @@ def start_logging() -> None:
     handler.setFormatter(_Formatter())
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    root.handlers = [old for old in root.handlers if not isinstance(old.formatter, _Formatter)] + [handler]
+    # Paddle may have put a console handler there, which would print every line twice
+    root.handlers = [old for old in root.handlers if type(old) is not logging.StreamHandler] + [handler]
 
 
 class _Formatter(logging.Formatter):

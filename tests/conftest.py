@@ -10,8 +10,13 @@ NUM_CLASSES = 3
 SIDE = 64
 
 SMALL_MODEL = [
-    "--config=configs/tsn.yaml", "-o", f"MODEL.num_classes={NUM_CLASSES}", "-o", "MODEL.num_layers=18",
-    "-o", "MODEL.label_file=none",
+    "--config=configs/tsn.yaml",
+    "-o",
+    f"MODEL.num_classes={NUM_CLASSES}",
+    "-o",
+    "MODEL.num_layers=18",
+    "-o",
+    "MODEL.label_file=none",
 ]
 """Flags for a model that trains in seconds; the sections' own flags come from `small_flags`."""
 

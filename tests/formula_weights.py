@@ -18,7 +18,10 @@ BRANCHES = {"branch2a": "1", "branch2b": "2", "branch2c": "3"}
 def original_variables() -> dict[str, list[int]]:
     """Name -> shape of the 267 variables of the original's ResNet-50 TSN with 8 classes."""
     with (REFERENCE / "checkpoint_variables.tsv").open() as file:
-        rows = {row["name"]: [int(n) for n in row["shape"].strip("[]").split(",")] for row in csv.DictReader(file, delimiter="\t")}
+        rows = {
+            row["name"]: [int(n) for n in row["shape"].strip("[]").split(",")]
+            for row in csv.DictReader(file, delimiter="\t")
+        }
     endings = ("_weights", "_scale", "_offset", "_mean", "_variance", "fc_0.w_0", "fc_0.b_0")
     return {name: shape for name, shape in rows.items() if name.endswith(endings)}
 

@@ -1,4 +1,4 @@
-"""The verbs end to end, as a user runs them: train, resume, test, infer; and every row of the README's table of mistakes."""
+"""The verbs end to end, as a user runs them; and every row of the README's table of mistakes."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from conftest import NUM_CLASSES, small_flags
 
 import command_line
 import infer
 import test as test_verb
 import train
 from config import load_config
+from conftest import NUM_CLASSES, small_flags
 from models.weights import read_weights
 
 
@@ -162,6 +162,7 @@ MISTAKES = {
     "empty list": (train, ["-o", "TRAIN.filelist={tmp}/empty.list"], "empty.list: no videos in this list"),
     "label out of range": (train, ["-o", "TRAIN.filelist={tmp}/range.list"], "label 9 of"),
     "unwritable save folder": (train, ["--save_dir={tmp}/bad.list/run"], "bad.list/run: cannot write here"),
+    "two origins of weights": (train, ["--resume={run}", "--pretrain={run}"], "give one of them"),
     "nothing left to train": (train, ["--resume={run}", "--epoch_num=2"], "nothing is left to train"),
     "damaged weights": (test_verb, ["--weights={tmp}/bad.list"], "bad.list: cannot be read as a pickle"),
 }  # fmt: skip

@@ -34,7 +34,9 @@ def test_dumped_config_reads_back_equal(tmp_path):
 
 
 def test_flags_win_over_overrides_and_these_over_the_file():
-    config = load_config(CONFIG, ["TRAIN.batch_size=8", "TEST.batch_size=2"], {"TRAIN.batch_size": 4, "TRAIN.epoch": None})
+    config = load_config(
+        CONFIG, ["TRAIN.batch_size=8", "TEST.batch_size=2"], {"TRAIN.batch_size": 4, "TRAIN.epoch": None}
+    )
     assert (config.train.batch_size, config.test.batch_size, config.train.epoch) == (4, 2, 45)
 
 

@@ -2,8 +2,8 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import frame_numbers, grey_frames, write_video
 
+from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import DECODERS, VideoError, check_decoder, decode_pkl, decode_video
 
 

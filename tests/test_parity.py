@@ -109,9 +109,15 @@ def test_training_curve_equals_the_original(case, weights):
     optimizer = create_optimizer(model, case["base_lr"], momentum=0.9, l2_weight_decay=1e-4)
     epoch_steps = steps_per_epoch(case["total_videos"], case["batch"])
     train_one_epoch(
-        model, batches, optimizer,
+        model,
+        batches,
+        optimizer,
         lambda step: learning_rate_at(step, case["base_lr"], 0.1, case["epoch"], epoch_steps),
-        first_step=0, new_meter=ScoreMeter, log_interval=1, on_interval=intervals.append, on_broken=lambda broken: None,
+        first_step=0,
+        new_meter=ScoreMeter,
+        log_interval=1,
+        on_interval=intervals.append,
+        on_broken=lambda broken: None,
     )
     tolerance = max(10 * case["loss_noise_from_1e-6_weight_change"], 1e-4)
     losses = [interval.scores.loss for interval in intervals]
@@ -131,12 +137,22 @@ def test_training_curve_equals_the_original(case, weights):
 def test_infer_equals_the_original(weights, tmp_path):
     expected = json.loads((REFERENCE / "infer_expected.json").read_text())
     (tmp_path / "weights").mkdir()
-    paddle.save({name: paddle.to_tensor(array) for name, array in weights.items()}, str(tmp_path / "weights/model.pdparams"))
+    paddle.save(
+        {name: paddle.to_tensor(array) for name, array in weights.items()}, str(tmp_path / "weights/model.pdparams")
+    )
     (tmp_path / "infer.list").write_text("".join(f"{REFERENCE / 'clips' / name} 0\n" for name in expected))
-    results = infer.main([
-        "--config=configs/tsn.txt", f"--weights={tmp_path / 'weights'}", f"--filelist={tmp_path / 'infer.list'}",
-        f"--save_dir={tmp_path}", "-o", "MODEL.num_classes=8", "-o", "MODEL.label_file=none",
-    ])
+    results = infer.main(
+        [
+            "--config=configs/tsn.txt",
+            f"--weights={tmp_path / 'weights'}",
+            f"--filelist={tmp_path / 'infer.list'}",
+            f"--save_dir={tmp_path}",
+            "-o",
+            "MODEL.num_classes=8",
+            "-o",
+            "MODEL.label_file=none",
+        ]
+    )
     assert [result.video_id.rsplit("/")[-1] for result in results] == list(expected)
     for result, (name, truth) in zip(results, expected.items(), strict=True):
         if COLOUR_TAGGED in name:

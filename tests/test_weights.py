@@ -23,7 +23,9 @@ def test_file_and_folder_give_the_same_weights(tmp_path):
         other = tsn()
         report = load_weights(other, read_weights(path), str(path))
         assert report.summary() == "102 tensors matched"
-        assert all(np.array_equal(a, b) for a, b in zip(arrays_of(model).values(), arrays_of(other).values(), strict=True))
+        assert all(
+            np.array_equal(a, b) for a, b in zip(arrays_of(model).values(), arrays_of(other).values(), strict=True)
+        )
 
 
 def test_a_fresh_head_keeps_the_head_and_loads_the_rest():
