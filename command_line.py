@@ -1,21 +1,15 @@
-"""What the verbs share: their common flags, and how a mistake of the user's ends (one line, exit code 2).
-
-Imported before Paddle, so that the warnings which Paddle gives on every run, and which ask nothing of the user, stay
-out.
-"""
+"""What the verbs share: their common flags, and how a mistake of the user's ends (one line, exit code 2)."""
 
 import argparse
 import dis
 import importlib.util
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message="No ccache found")
-warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+import before_paddle  # noqa: F401
 
 if importlib.util.find_spec("paddle") is None:
     print(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import before_paddle  # noqa: F401  isort: skip
 import av
 import numpy as np
 import pytest

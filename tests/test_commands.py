@@ -1,5 +1,6 @@
 """The verbs end to end, as a user runs them; and every row of the README's table of mistakes."""
 
+import functools
 import json
 import os
 import pickle
@@ -205,9 +206,10 @@ def test_a_defect_keeps_its_traceback():
 
 @pytest.mark.parametrize("verb", ["train", "test", "infer"])
 def test_help_is_printed_and_a_real_process_exits_with_2(verb):
-    help_text = subprocess.run([sys.executable, f"{verb}.py", "--help"], capture_output=True, text=True, check=True)
+    run = functools.partial(subprocess.run, capture_output=True, text=True, timeout=100)
+    help_text = run([sys.executable, f"{verb}.py", "--help"], check=True)
     assert f"python {verb}.py --model_name=TSN" in help_text.stdout and not help_text.stderr
-    failed = subprocess.run([sys.executable, f"{verb}.py", "--config=no.txt"], capture_output=True, text=True)
+    failed = run([sys.executable, f"{verb}.py", "--config=no.txt"])
     assert failed.returncode == 2
     assert failed.stderr == "error: no.txt: no such config file; try --config=configs/tsn.txt\n"
 

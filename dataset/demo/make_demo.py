@@ -1,0 +1,173 @@
+"""Makes a small action data set in the shape of Kinetics: six actions, drawn and encoded as mp4 clips.
+
+    python dataset/demo/make_demo.py
+
+The same seed gives the same clips; a clip does not depend on how many others are made, or by how many
+processes.
+"""
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+if __name__ == "__main__":  # run as a script: the imports below start from the project's root
+    sys.path.insert(0, str(HERE.parent.parent))
+
+from dataset.demo.actions import ACTIONS  # noqa: E402
+from dataset.demo.clips import Clip  # noqa: E402
+from dataset.demo.contact_sheet import write_contact_sheet  # noqa: E402
+
+VERSION = 1  # of the drawings: raise it when a change makes other pixels
+LABELS = list(ACTIONS)
+# Training clips are numbered from 0; the validation clips' numbers lie beyond any training clip's.
+FIRST_NUMBER = {"train": 0, "val": 1_000_000}
+INFER_CLIPS = 2  # of each class
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"make_demo: {message}\n")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = Parser(description="Make a small action data set in the shape of Kinetics.")
+    parser.add_argument("--out", type=Path, default=HERE / "data", help="the folder to make (default: %(default)s)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="another seed makes another data set (default: 0)")
+    parser.add_argument("--train_clips", type=whole(1), default=40, help="per class (default: 40)")
+    parser.add_argument("--val_clips", type=whole(1), default=10, help="per class (default: 10)")
+    parser.add_argument(
+        "--workers", type=whole(1), default=os.cpu_count(), help="processes (default: one for each core)"
+    )
+    parser.add_argument(
+        "--contact_sheet", type=Path, metavar="FILE.png", help="only write a picture with some clips of each class"
+    )
+    return parser.parse_args(argv)
+
+
+def whole(least: int):
+    """A converter of an argument to a whole number of at least `least`."""
+
+    def convert(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    convert.__name__ = "whole number"  # what argparse calls it when it is not one
+    return convert
+
+
+def plan_clips(seed: int, counts: dict[str, int]) -> dict[str, list[Clip]]:
+    """The clips of each split, class by class."""
+    return {
+        split: [
+            Clip(seed, label, FIRST_NUMBER[split] + number) for label in range(len(LABELS)) for number in range(count)
+        ]
+        for split, count in counts.items()
+    }
+
+
+def clip_path(split: str, clip: Clip) -> str:
+    """Where the clip is, relative to the data set's folder."""
+    return f"{split}/{LABELS[clip.label]}/{clip.file_name}"
+
+
+def claim_folder(out: Path, settings: dict) -> None:
+    """Makes the folder and records the settings in it; refuses a folder that was made with other ones."""
+    record, text = out / "demo.json", json.dumps(settings, indent=2) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    if record.exists():
+        if record.read_text(encoding="utf-8") != text:
+            raise ValueError(f"{out} was made with other settings; delete it, or choose a folder with --out")
+    elif any(path for path in out.iterdir() if not path.name.startswith(".")):
+        raise ValueError(f"{out} is not empty and holds no demo.json; choose another with --out")
+    else:
+        record.write_text(text, encoding="utf-8")
+
+
+def write_clip(out: Path, job: tuple[str, Clip]) -> None:
+    """Makes a clip of a split, unless it is there already."""
+    split, clip = job
+    path = out / clip_path(split, clip)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clip.write(path)
+
+
+def write_clips(out: Path, splits: dict[str, list[Clip]], workers: int) -> None:
+    """Makes all the clips with a pool of processes."""
+    jobs = [(split, clip) for split, clips in splits.items() for clip in clips]
+    with Pool(workers) as pool:
+        done = pool.imap_unordered(partial(write_clip, out), jobs)
+        for _ in tqdm(done, total=len(jobs), unit="clip", disable=None):  # None: only on a terminal
+            pass
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def write_lists(out: Path, splits: dict[str, list[Clip]]) -> None:
+    """Writes the labels, Kinetics' annotations, and the lists that the training reads."""
+    write_lines(out / "labels.txt", LABELS)
+    for split, clips in splits.items():
+        write_annotations(out / "annotations" / f"{split}.csv", split, clips)
+        write_lines(out / f"{split}.list", (f"{clip_path(split, clip)} {clip.label}" for clip in clips))
+    (out / "test.list").write_bytes((out / "val.list").read_bytes())
+    count = len(splits["val"]) // len(LABELS)
+    shown = [clip for number, clip in enumerate(splits["val"]) if number % count < INFER_CLIPS]
+    write_lines(out / "infer.list", (clip_path("val", clip) for clip in shown))
+
+
+def write_annotations(path: Path, split: str, clips: list[Clip]) -> None:
+    """Writes a table as Kinetics publishes it."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("label", "youtube_id", "time_start", "time_end", "split", "is_cc"))
+        for clip in clips:
+            table.writerow((LABELS[clip.label], clip.youtube_id, clip.start, clip.start + 10, split, 0))
+
+
+def make_demo(out: Path, seed: int, train_clips: int, val_clips: int, workers: int) -> int:
+    """Makes the data set, or what is missing of it, in the folder `out`; returns the number of its clips."""
+    counts = {"train": train_clips, "val": val_clips}
+    claim_folder(out, {"version": VERSION, "seed": seed, "train_clips": train_clips, "val_clips": val_clips})
+    splits = plan_clips(seed, counts)
+    write_clips(out, splits, workers)
+    write_lists(out, splits)  # last: a list that exists names clips that exist
+    return sum(map(len, splits.values()))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args, begin = parse_args(argv), time.perf_counter()
+    try:
+        if args.contact_sheet:
+            write_contact_sheet(args.contact_sheet, args.seed)
+            print(f"wrote {args.contact_sheet}")
+        else:
+            count = make_demo(args.out, args.seed, args.train_clips, args.val_clips, args.workers)
+            print(f"{count} clips in {args.out} ({time.perf_counter() - begin:.0f} s)")
+    except OSError as error:
+        print(f"make_demo: cannot write: {error}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"make_demo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
