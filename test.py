@@ -1,7 +1,7 @@
 """Score a trained model on a list of labelled videos: every video once, the unreadable ones as wrong answers.
 
 python test.py --model_name=TSN --config=configs/tsn.txt --log_interval=1 --weights=$PATH_TO_WEIGHTS
-python test.py --config=configs/tsn_demo.txt --weights=checkpoints/demo/TSN_epoch11 -o TEST.seg_num=25
+python test.py --config=configs/tsn_demo.txt --weights=checkpoints/demo/TSN_epoch14 -o TEST.seg_num=25
 """
 
 import argparse

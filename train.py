@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         broken.start_epoch()
         steps_left = (config.train.epoch - epoch) * len(train_loader)
         with progress(train_loader.epoch(epoch), len(train_loader), f"epoch {epoch}") as batches:
-            step = train_one_epoch(
+            step, scores = train_one_epoch(
                 network,
                 batches,
                 optimizer,
@@ -109,15 +109,17 @@ def main(argv: list[str] | None = None) -> None:
                 on_interval=interval_logger(metrics, epoch, steps_left, started_sec, ranks),
                 on_broken=broken.add,
             )
-        logger.info("[TRAIN] Epoch %d training finished, %s", epoch, duration(time.perf_counter() - started_sec))
+        metrics.write(event="epoch", epoch=epoch, step=step, **scores._asdict())
+        elapsed = duration(time.perf_counter() - started_sec)
+        logger.info("[TRAIN] Epoch %d training finished  %s, %s", epoch, scores.text(), elapsed)
         if broken.summary():
             logger.warning("[TRAIN] Epoch %d: %s; their neighbours took their places", epoch, broken.summary())
-        scores = None
+        valid_scores = {}
         if valid_loader and (epoch + 1) % args.valid_interval == 0:
-            scores = validate(network, valid_loader, epoch, ranks)
-            metrics.write(event="valid", epoch=epoch, step=step, **scores._asdict())
+            valid_scores = validate(network, valid_loader, epoch, ranks)._asdict()
+            metrics.write(event="valid", epoch=epoch, step=step, **valid_scores)
         if ranks.rank == 0:
-            state = TrainingState(epoch + 1, step, seed, scores._asdict() if scores else {})
+            state = TrainingState(epoch + 1, step, seed, valid_scores)
             folder = save_dir / f"{config.model.name}_epoch{epoch}"
             save_checkpoint(folder, model, optimizer_arrays(optimizer, model), state, dump_config(config))
             logger.info("[TRAIN] Epoch %d saved to %s", epoch, folder)

@@ -72,6 +72,12 @@ class Loader:
         """Steps per epoch."""
         return len(self._batches)
 
+    def __del__(self):
+        # left to itself, Paddle stops workers that live on between epochs only after the interpreter has begun to exit
+        iterator = getattr(self._loader, "_iterator", None) if hasattr(self, "_loader") else None
+        if iterator is not None:
+            iterator._try_shutdown_all()
+
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, counted from 0."""
         self._batches.epoch = epoch

@@ -39,7 +39,7 @@ def train_one_epoch(
     log_interval: int,
     on_interval: Callable[[Interval], None],
     on_broken: Callable[[list], None],
-) -> int:
+) -> tuple[int, Any]:
     """Take one optimizer step per batch, on the mean cross entropy of its clips.
 
     Args:
@@ -50,11 +50,11 @@ def train_one_epoch(
         on_broken: called with each batch's broken entries; may raise to end training.
 
     Returns:
-        The step that comes next.
+        The step that comes next, and the scores over the epoch (each clip as the network saw it at its step).
     """
     model.train()
     step = first_step
-    meter, batches = new_meter(), Waiting(batches)
+    epoch_meter, meter, batches = new_meter(), new_meter(), Waiting(batches)
     started_sec, num_clips = time.perf_counter(), 0
     for iteration, batch in enumerate(batches):
         on_broken(batch.broken)
@@ -74,9 +74,11 @@ def train_one_epoch(
             on_interval(
                 Interval(iteration, scores, learning_rate, num_clips / elapsed_sec, batches.waited_sec / elapsed_sec)
             )
+            epoch_meter.sums = epoch_meter.sums + meter.sums
             meter = new_meter()
             started_sec, num_clips, batches.waited_sec = time.perf_counter(), 0, 0.0
-    return step
+    epoch_meter.sums = epoch_meter.sums + meter.sums
+    return step, epoch_meter.scores()
 
 
 @paddle.no_grad()

@@ -16,15 +16,12 @@ import matplotlib.pyplot as plt  # noqa: E402  (after the choice of a backend th
 
 
 def read_rows(path: Path) -> dict[str, list[dict]]:
-    """{"train": rows, "valid": rows}; training rows get `at`, their place in epochs."""
+    """{"train": rows, "validation": rows}, a row per epoch."""
+    if not path.is_file():
+        raise SystemExit(f"error: {path}: no such file; train.py writes it into its --save_dir")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    train = [row for row in rows if row["event"] == "train"]
-    if not train:
-        raise SystemExit(f"error: {path}: holds no training figures")
-    steps_per_epoch = max(row["iter"] for row in train) + 1
-    for row in train:
-        row["at"] = row["epoch"] + row["iter"] / steps_per_epoch
-    return {"train": train, "valid": [row for row in rows if row["event"] == "valid"]}
+    events = {"train": "epoch", "validation": "valid"}
+    return {name: [row for row in rows if row["event"] == event] for name, event in events.items()}
 
 
 def main() -> None:
@@ -36,10 +33,9 @@ def main() -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, key, title in zip(axes, ("loss", "top1"), ("loss", "top-1 accuracy"), strict=True):
-        axis.plot([row["at"] for row in rows["train"]], [row[key] for row in rows["train"]], alpha=0.6, label="train")
-        valid = rows["valid"]  # an epoch's validation comes at its end
-        axis.plot([row["epoch"] + 1 for row in valid], [row[key] for row in valid], marker=".", label="validation")
-        axis.set(title=title, xlabel="epoch")
+        for name, epochs in rows.items():
+            axis.plot([row["epoch"] + 1 for row in epochs], [row[key] for row in epochs], marker=".", label=name)
+        axis.set(title=title, xlabel="epochs finished")
         axis.grid(alpha=0.3)
         axis.legend()
     axes[1].set_ylim(0, 1)

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 config=configs/tsn_demo.txt
-last=checkpoints/demo/TSN_epoch11  # the config trains 12 epochs, counted from 0
+last=checkpoints/demo/TSN_epoch14  # the config trains 15 epochs, counted from 0
 
 source scripts/environment.sh requirements.txt
 echo "== data: six drawn actions, 40 training and 10 validation clips each, into dataset/demo/data"

@@ -45,7 +45,11 @@ def test_training_leaves_checkpoints_and_metrics(trained, small_set):
     assert [(row["epoch"], row["iter"]) for row in steps] == [(e, i) for e in range(2) for i in range(3)]
     # total_videos none: 12 videos, batch 4, so 4 steps by the original's count, and drops at steps 8/3 and 16/3
     assert [row["learning_rate"] for row in steps] == pytest.approx([0.01] * 3 + [0.001] * 3)
-    assert [row["epoch"] for row in rows(trained, "valid")] == [0, 1]
+    assert (
+        [row["epoch"] for row in rows(trained, "valid")] == [row["epoch"] for row in rows(trained, "epoch")] == [0, 1]
+    )
+    first = [row["loss"] for row in steps[:3]]  # three steps of four clips
+    assert rows(trained, "epoch")[0]["loss"] == pytest.approx(sum(first) / 3)
 
 
 def test_a_resumed_run_equals_an_undisturbed_one(trained, small_set, tmp_path):
