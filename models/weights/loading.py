@@ -66,5 +66,6 @@ def load_weights(
         )
     if any(not (fresh_head and name.startswith(HEAD)) for name in unusable):
         raise ValueError(f"{origin}: does not fit the model: {report.summary()}; check MODEL.num_layers and seglen")
-    model.set_state_dict({name: arrays[name] for name in matched})
+    for name in matched:
+        tensors[name].set_value(arrays[name].astype(np.float32, copy=False))
     return report
