@@ -58,31 +58,39 @@ class Loader:
     ):
         self.reader = reader
         self._batches = _Batches(len(reader), batch_size, shuffle_seed, rank, num_ranks, even_ranks)
-        self._loader = paddle.io.DataLoader(
-            reader,
-            batch_sampler=self._batches,
-            collate_fn=collate,
-            num_workers=num_workers,
-            prefetch_factor=PREFETCH_FACTOR,
-            persistent_workers=num_workers > 0,
-            use_shared_memory=num_workers > 0 and _fits_shared_memory(reader, batch_size // num_ranks, num_workers),
-        )
+        self._workers = None
+        if num_workers > 0:
+            self._workers = paddle.io.DataLoader(
+                reader,
+                batch_sampler=self._batches,
+                collate_fn=collate,
+                num_workers=num_workers,
+                prefetch_factor=PREFETCH_FACTOR,
+                persistent_workers=True,
+                use_shared_memory=_fits_shared_memory(reader, batch_size // num_ranks, num_workers),
+            )
 
     def __len__(self) -> int:
         """Steps per epoch."""
         return len(self._batches)
 
-    def __del__(self):
-        # left to itself, Paddle stops workers that live on between epochs only after the interpreter has begun to exit
-        iterator = getattr(self._loader, "_iterator", None) if hasattr(self, "_loader") else None
-        if iterator is not None:
-            iterator._try_shutdown_all()
-
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, counted from 0."""
         self._batches.epoch = epoch
-        for _, *fields in self._loader:
+        # without workers Paddle's DataLoader would read in a thread, and wait for ever if that fails
+        for _, *fields in self._workers or self._read_here():
             yield Batch(*fields)
+
+    def _read_here(self) -> Iterator[list]:
+        for keys in self._batches:
+            fields = collate([self.reader[key] for key in keys])
+            yield [paddle.to_tensor(field) if isinstance(field, np.ndarray) else field for field in fields]
+
+    def __del__(self):
+        # left to itself, Paddle stops workers that live on between epochs only after the interpreter has begun to exit
+        iterator = getattr(getattr(self, "_workers", None), "_iterator", None)
+        if iterator is not None:
+            iterator._try_shutdown_all()
 
 
 class _Batches(paddle.io.BatchSampler):

@@ -66,6 +66,14 @@ def test_in_training_ranks_have_equal_shares_at_every_step(records):
             assert [len(step) for step in loader._batches] == sizes and len(loader) == len(sizes)
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_unexpected_error_in_a_reader_ends_the_run(records, num_workers):
+    reader = READERS["TSN"](records, **SETTINGS)
+    reader.short_size = "a defect"
+    with pytest.raises(TypeError if num_workers == 0 else SystemError):  # Paddle prints the worker's own error too
+        list(Loader(reader, 4, num_workers=num_workers).epoch(0))
+
+
 def test_too_little_shared_memory_is_said_and_survived(records, monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(datareader.loader.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     reader = READERS["TSN"](records, **SETTINGS)
