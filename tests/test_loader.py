@@ -66,6 +66,7 @@ def test_in_training_ranks_have_equal_shares_at_every_step(records):
             assert [len(step) for step in loader._batches] == sizes and len(loader) == len(sizes)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_unexpected_error_in_a_reader_ends_the_run(records, num_workers):
     reader = READERS["TSN"](records, **SETTINGS)
