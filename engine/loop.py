@@ -49,6 +49,9 @@ def train_one_epoch(
         on_interval: called after the epoch's first step, then every `log_interval` steps.
         on_broken: called with each batch's broken entries; may raise to end training.
 
+    Raises:
+        ValueError: a batch without a readable clip.
+
     Returns:
         The step that comes next, and the scores over the epoch (each clip as the network saw it at its step).
     """
@@ -58,6 +61,8 @@ def train_one_epoch(
     started_sec, num_clips = time.perf_counter(), 0
     for iteration, batch in enumerate(batches):
         on_broken(batch.broken)
+        if not batch.indices:
+            raise ValueError("not one video of the training list can be read")
         learning_rate = learning_rate_at(step)
         optimizer.set_lr(learning_rate)
         logits = model(batch.frames)

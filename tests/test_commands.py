@@ -133,6 +133,14 @@ def test_broken_training_videos_are_replaced_summed_up_and_limited(small_set, tm
         train.main([*flags, "-o", "TRAIN.max_bad_fraction=0.05", f"--save_dir={tmp_path}", "--valid_interval=0"])
 
 
+def test_a_list_without_one_readable_video_stops_even_if_all_may_be_bad(small_set, tmp_path):
+    (tmp_path / "cut.mp4").write_bytes(b"no video")
+    (tmp_path / "all.list").write_text(f"{tmp_path / 'cut.mp4'} 0\n" * 3)
+    flags = small_flags(small_set, TRAIN__filelist=tmp_path / "all.list", TRAIN__max_bad_fraction=1)
+    with pytest.raises(ValueError, match="not one video of the training list can be read"):
+        train.main([*flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
+
+
 def fails(verb, arguments: list[str], capsys, monkeypatch) -> str:
     """Run a verb as its script does; it has to exit with 2 and print one line on stderr. Returns that line."""
     monkeypatch.setattr(sys, "argv", [f"{verb.__name__}.py", *map(str, arguments)])

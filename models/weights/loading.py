@@ -48,20 +48,19 @@ def load_weights(
         ValueError: a tensor is missing or has another shape; nothing has been changed then.
     """
     tensors = model.state_dict()
+    shapes = {name: (list(arrays[name].shape), list(tensors[name].shape)) for name in tensors if name in arrays}
     missing = [name for name in tensors if name not in arrays]
     left_over = [name for name in arrays if name not in tensors]
+    matched = [name for name, (theirs, ours) in shapes.items() if theirs == ours]
+    unusable = [name for name in tensors if name not in matched]
     other_shape = [
-        f"{name} {list(arrays[name].shape)}, the model has {list(tensor.shape)}"
-        for name, tensor in tensors.items()
-        if name in arrays and list(arrays[name].shape) != list(tensor.shape)
+        f"{name} {theirs}, the model has {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours
     ]
-    unusable = {entry.split()[0] for entry in missing + other_shape}
-    matched = [name for name in tensors if name not in unusable]
     report = MatchReport(matched, missing, left_over, other_shape)
-    bias = arrays.get(f"{HEAD}bias")
-    if not fresh_head and bias is not None and list(bias.shape) != list(tensors[f"{HEAD}bias"].shape):
+    theirs, ours = shapes.get(f"{HEAD}bias", ([], []))
+    if not fresh_head and theirs != ours:
         raise ValueError(
-            f"{origin}: made for {bias.shape[0]} classes, but MODEL.num_classes is {tensors[f'{HEAD}bias'].shape[0]}; "
+            f"{origin}: made for {theirs[0]} classes, but MODEL.num_classes is {ours[0]}; "
             "set num_classes to match, or train on from it with --pretrain, which starts a new last layer"
         )
     if any(not (fresh_head and name.startswith(HEAD)) for name in unusable):
