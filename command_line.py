@@ -29,7 +29,7 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
-def common_parser(description: str, default_config: str = "configs/tsn.txt") -> OneLineParser:
+def common_parser(description: str) -> OneLineParser:
     """The parser with the flags that every verb takes; a verb adds its own."""
     parser = OneLineParser(
         description=description,
@@ -37,7 +37,7 @@ def common_parser(description: str, default_config: str = "configs/tsn.txt") -> 
         allow_abbrev=False,
     )
     parser.add_argument("--model_name", help="model to run (default: MODEL.name of the config)")
-    parser.add_argument("--config", default=default_config, help="config file, ini or YAML (default: %(default)s)")
+    parser.add_argument("--config", default="configs/tsn.txt", help="config file, ini or YAML (default: %(default)s)")
     parser.add_argument(
         "--batch_size", type=positive_int, help="videos per step, over all ranks (default: the config's)"
     )
@@ -63,7 +63,10 @@ def common_parser(description: str, default_config: str = "configs/tsn.txt") -> 
 
 def positive_int(text: str) -> int:
     """An argparse type: a whole number from 1."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid whole number: {text!r}") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is too small; it must be at least 1")
     return number

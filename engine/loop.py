@@ -108,7 +108,8 @@ def evaluate(
     model.eval()
     for iteration, batch in enumerate(batches):
         on_broken(batch.broken)
-        meter.add_unreadable(len(batch.broken))
+        if batch.broken:
+            meter.add_unreadable(len(batch.broken))
         if batch.indices:
             logits = model(batch.frames)
             meter.add(F.cross_entropy(logits, batch.labels), logits, batch.labels)
