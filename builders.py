@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import paddle
 
@@ -16,6 +17,7 @@ from engine.distributed import Ranks
 from engine.optimizer import create_optimizer, learning_rate_at, steps_per_epoch
 from evaluation.results import read_class_names
 from models import create_model
+from models.weights import Published, published_weights
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,19 @@ def build_model(config: Config) -> paddle.nn.Layer:
         image_mean=model.image_mean,
         image_std=model.image_std,
     )
+
+
+def fetch_published_weights(config: Config, published: Published) -> Path:
+    """The folder of published weights, downloaded if need be; what cannot fit the model is refused before that."""
+    fits = {"num_layers": published.num_layers, "num_classes": published.num_classes, "seglen": 1}
+    for key, theirs in fits.items():
+        ours = getattr(config.model, key)
+        if theirs is not None and ours != theirs:
+            raise ValueError(
+                f"the published weights, {published.name}, are for {key} {theirs}, but MODEL.{key} is {ours}; "
+                f"{published.other_way}"
+            )
+    return published_weights(published)
 
 
 def build_class_names(config: Config) -> list[str] | None:

@@ -78,14 +78,6 @@ def _use_gpu(text: str) -> bool | str:
     return USE_GPU[text.lower()]
 
 
-def required_weights(weights: str | None) -> str:
-    if not weights:
-        raise ValueError(
-            "--weights is missing; give a checkpoint folder, such as checkpoints/TSN_epoch44, or a .pdparams file"
-        )
-    return weights
-
-
 def run(main: Callable[[], Any]) -> None:
     """Call a verb's main; print a user's mistake on stderr, a line each, and exit with 2.
 

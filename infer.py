@@ -12,7 +12,7 @@ import argparse
 import logging
 
 import command_line
-from builders import build_class_names, build_loader, build_model
+from builders import build_class_names, build_loader, build_model, fetch_published_weights
 from config import load_config
 from datareader.broken import BrokenVideos
 from engine.checkpoint import prepare_save_dir
@@ -20,14 +20,16 @@ from engine.distributed import start
 from engine.log import progress, start_logging
 from engine.loop import predict
 from evaluation.results import Prediction, describe, top_predictions, write_results
-from models.weights import load_weights, read_weights
+from models.weights import TSN_KINETICS, load_weights, read_weights
 
 logger = logging.getLogger("infer")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = command_line.common_parser(__doc__)
-    parser.add_argument("--weights", help="checkpoint folder or .pdparams file to classify with")
+    parser.add_argument(
+        "--weights", help="weights to classify with, of any known format (default: the published ones, downloaded)"
+    )
     parser.add_argument("--filelist", help="list of videos, one path per line (default: INFER.filelist of the config)")
     parser.add_argument(
         "--infer_topk", type=command_line.positive_int, default=20, help="classes kept per video (default: %(default)s)"
@@ -53,9 +55,9 @@ def main(argv: list[str] | None = None) -> list[Prediction]:
     class_names = build_class_names(config)
     model = build_model(config)
     loader = build_loader(config, "infer")
-    weights = command_line.required_weights(args.weights)
-    report = load_weights(model, read_weights(weights), weights)
-    logger.info("[INFER] weights of %s: %s", weights, report.summary())
+    weights = read_weights(args.weights or fetch_published_weights(config, TSN_KINETICS))
+    report = load_weights(model, weights)
+    logger.info("[INFER] weights of %s: %s", weights.path, report.summary())
 
     records = loader.reader.records
     broken = BrokenVideos(records)

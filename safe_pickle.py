@@ -19,6 +19,8 @@ _make_scalar = np.float32(0).__reduce__()[0]
 
 ALLOWED = {
     ("_codecs", "encode"): lambda text, encoding: text.encode("latin-1"),  # how protocol 2 spells bytes
+    ("builtins", "tuple"): tuple,  # how paddle.save spells a tensor that lies in nested containers: (name, array)
+    ("__builtin__", "tuple"): tuple,
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -30,11 +32,30 @@ ALLOWED = {
     ("numpy._core.multiarray", "scalar"): _make_scalar,
 }
 
+PICKLE_ERRORS = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What unpickling a damaged or hostile file can raise; each of them means "not a readable pickle of plain data"."""
 
-class _PlainUnpickler(pickle.Unpickler):
+
+class PlainUnpickler(pickle.Unpickler):
+    """Builds plain data and numpy arrays. A subclass may allow more names, each with a harmless stand-in."""
+
+    allowed = ALLOWED
+
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return ALLOWED[module, name]
+            return self.allowed[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it wants to use {module}.{name}, which plain data never needs") from None
 
@@ -52,19 +73,6 @@ def load_pickle(path: str | Path, encoding: str = "ASCII") -> Any:
     """
     content = Path(path).read_bytes()
     try:
-        return _PlainUnpickler(io.BytesIO(content), encoding=encoding).load()
-    # A damaged pickle can fail in any of these ways; each of them means "not a readable pickle of plain data".
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        AttributeError,
-        ImportError,
-        IndexError,
-        KeyError,
-        MemoryError,
-        OverflowError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+        return PlainUnpickler(io.BytesIO(content), encoding=encoding).load()
+    except PICKLE_ERRORS as error:
         raise ValueError(f"{path}: cannot be read as a pickle of plain data: {error}") from error

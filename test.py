@@ -9,21 +9,23 @@ import logging
 import time
 
 import command_line
-from builders import build_class_names, build_loader, build_model
+from builders import build_class_names, build_loader, build_model, fetch_published_weights
 from config import load_config
 from datareader.broken import BrokenVideos
 from engine.distributed import start
 from engine.log import duration, progress, start_logging
 from engine.loop import evaluate
 from evaluation.metrics import ScoreMeter, Scores
-from models.weights import load_weights, read_weights
+from models.weights import TSN_KINETICS, load_weights, read_weights
 
 logger = logging.getLogger("test")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = command_line.common_parser(__doc__)
-    parser.add_argument("--weights", help="checkpoint folder or .pdparams file to score")
+    parser.add_argument(
+        "--weights", help="weights to score, of any known format (default: the published ones, downloaded)"
+    )
     return parser.parse_args(argv)
 
 
@@ -36,9 +38,9 @@ def main(argv: list[str] | None = None) -> Scores:
     build_class_names(config)
     model = build_model(config)
     loader = build_loader(config, "test", ranks)
-    weights = command_line.required_weights(args.weights)
-    report = load_weights(model, read_weights(weights), weights)
-    logger.info("[TEST] weights of %s: %s", weights, report.summary())
+    weights = read_weights(args.weights or fetch_published_weights(config, TSN_KINETICS))
+    report = load_weights(model, weights)
+    logger.info("[TEST] weights of %s: %s", weights.path, report.summary())
 
     started_sec = time.perf_counter()
     broken = BrokenVideos(loader.reader.records)

@@ -4,6 +4,7 @@ r"""Train a video classification model.
         --valid_interval=1
     python train.py --config=configs/tsn_demo.txt --save_dir=checkpoints/demo --pretrain=none
     python train.py --config=configs/tsn.txt --resume=checkpoints/TSN_epoch7
+    python train.py --config=my.txt --pretrain=tsn_r50_kinetics400.pth
 
 Each epoch ends with a checkpoint folder SAVE_DIR/TSN_epoch0, TSN_epoch1, ...; every figure also goes to
 SAVE_DIR/metrics.jsonl.
@@ -18,7 +19,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import command_line
-from builders import build_class_names, build_loader, build_model, build_optimizer, build_schedule
+from builders import (
+    build_class_names,
+    build_loader,
+    build_model,
+    build_optimizer,
+    build_schedule,
+    fetch_published_weights,
+)
 from config import Config, dump_config, load_config
 from datareader.broken import BrokenVideos
 from datareader.loader import Loader
@@ -28,7 +36,7 @@ from engine.log import MetricsFile, duration, progress, start_logging
 from engine.loop import Interval, evaluate, train_one_epoch
 from engine.optimizer import optimizer_arrays, restore_optimizer
 from evaluation.metrics import ScoreMeter, Scores
-from models.weights import load_weights, read_weights
+from models.weights import RESNET50_IMAGENET, load_weights, read_weights
 
 if TYPE_CHECKING:
     import paddle
@@ -39,8 +47,16 @@ logger = logging.getLogger("train")
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = command_line.common_parser(__doc__)
     parser.add_argument("--learning_rate", type=float, help="base learning rate (default: the config's)")
-    parser.add_argument("--pretrain", help="weights to start from (the last layer may differ); none: from scratch")
-    parser.add_argument("--resume", help="checkpoint folder to go on from, with its optimizer state and epoch")
+    parser.add_argument(
+        "--pretrain",
+        help="weights to start from, of any known format, with a fresh last layer where theirs does not fit; "
+        "none: from scratch (default: the published ResNet-50, downloaded)",
+    )
+    parser.add_argument(
+        "--resume",
+        help="checkpoint folder to go on from, with its optimizer state and epoch; "
+        "or weights without such state, last layer included, to train from epoch 0",
+    )
     parser.add_argument("--epoch_num", "--epoch", type=int, help="number of epochs (default: the config's)")
     parser.add_argument("--valid_interval", type=int, default=1, help="epochs between validations; 0: never")
     parser.add_argument("--save_dir", default="checkpoints", help="folder for what a run leaves (default: %(default)s)")
@@ -64,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.resume and args.pretrain:
         raise ValueError("--resume and --pretrain both name weights to start from; give one of them")
     start_logging()
-    state, velocities = load_training_state(args.resume) if args.resume else (None, None)
+    state, velocities = (args.resume and load_training_state(args.resume)) or (None, None)
     seed = args.seed if args.seed is not None else state.seed if state else 0
     ranks = start(config.train.use_gpu, seed)
     save_dir = prepare_save_dir(args.save_dir)
@@ -74,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     model = build_model(config)
     train_loader = build_loader(config, "train", ranks, seed)
     valid_loader = build_loader(config, "valid", ranks) if args.valid_interval > 0 else None
-    load_start(model, args.resume, args.pretrain)
+    load_start(model, args.resume, args.pretrain, config)
     optimizer = build_optimizer(config, model)
     if state:
         restore_optimizer(optimizer, model, velocities)
@@ -126,21 +142,21 @@ def main(argv: list[str] | None = None) -> None:
     logger.info("[TRAIN] training finished")
 
 
-def load_start(model: paddle.nn.Layer, resume: str | None, pretrain: str | None) -> None:
+def load_start(model: paddle.nn.Layer, resume: str | None, pretrain: str | None, config: Config) -> None:
     """Fill the model with the weights that training starts from, and say which."""
-    if resume:
-        report = load_weights(model, read_weights(resume), resume)
-        logger.info("[TRAIN] weights of %s: %s", resume, report.summary())
-    elif pretrain and pretrain.lower() != "none":
-        report = load_weights(model, read_weights(pretrain), pretrain, fresh_head=True)
-        logger.info("[TRAIN] pretrained weights of %s: %s", pretrain, report.summary())
-    else:
-        logger.info("[TRAIN] from scratch: give --pretrain to start from weights")
+    if pretrain and pretrain.lower() == "none":
+        logger.info("[TRAIN] from scratch")
+        return
+    weights = read_weights(resume or pretrain or fetch_published_weights(config, RESNET50_IMAGENET))
+    report = load_weights(model, weights, fresh_head=not resume)
+    logger.info("[TRAIN] weights of %s: %s", weights.path, report.summary())
 
 
 def first_step(state: TrainingState | None, resume: str | None, config: Config) -> tuple[int, int]:
     """The (epoch, step) that training goes on with."""
     if state is None:
+        if resume:
+            logger.info("[TRAIN] %s carries no training state: starting with epoch 0", resume)
         return 0, 0
     if state.epoch >= config.train.epoch:
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 
+import checksums
 from safe_pickle import load_pickle
 
 MODEL_FILE = "model.pdparams"
@@ -62,6 +63,7 @@ def save_checkpoint(
     (unfinished / CONFIG_FILE).write_text(config_text, encoding="utf-8")
     readable = {**state._asdict(), "paddle": paddle.__version__}
     (unfinished / STATE_FILE).write_text(json.dumps(readable, indent=1) + "\n", encoding="utf-8")
+    checksums.record(unfinished)
     if folder.exists():
         replaced = folder.with_name(f".{folder.name}.replaced")
         shutil.rmtree(replaced, ignore_errors=True)
@@ -72,20 +74,25 @@ def save_checkpoint(
         unfinished.rename(folder)
 
 
-def load_training_state(folder: str | Path) -> tuple[TrainingState, dict[str, np.ndarray]]:
-    """The state and the velocities of a checkpoint folder.
+def load_training_state(path: str | Path) -> tuple[TrainingState, dict[str, np.ndarray]] | None:
+    """The state and the velocities of a checkpoint folder; None for weights that carry neither.
 
     Raises:
-        FileNotFoundError: the folder is no whole checkpoint.
+        FileNotFoundError: there is no such path, or a file of the checkpoint is missing.
         ValueError: a file of it is damaged.
     """
-    folder = Path(folder)
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such checkpoint; correct --resume")
+    if not any((path / name).is_file() for name in (OPTIMIZER_FILE, STATE_FILE)):
+        return None
     for name in (MODEL_FILE, OPTIMIZER_FILE, STATE_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no such file; --resume needs a whole checkpoint folder")
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name}: no such file; --resume needs a whole checkpoint folder")
+    checksums.verify(path)
     try:
-        content = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        content = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
         state = TrainingState(**{field: content[field] for field in TrainingState._fields})
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / STATE_FILE}: damaged training state: {error!r}") from error
-    return state, load_pickle(folder / OPTIMIZER_FILE)
+        raise ValueError(f"{path / STATE_FILE}: damaged training state: {error!r}") from error
+    return state, load_pickle(path / OPTIMIZER_FILE)

@@ -58,6 +58,14 @@ def class_frames(label: int, rng: np.random.Generator, num_frames: int = 9) -> n
     return frames
 
 
+@pytest.fixture(autouse=True)
+def no_download(tmp_path, monkeypatch):
+    """No test reaches the real server or the user's own weights."""
+    monkeypatch.setenv("TSN_WEIGHTS_HOME", str(tmp_path / "weights home"))
+    monkeypatch.setenv("TSN_WEIGHTS_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory) -> Path:
     """A folder with train.list (12 videos), val.list (7) and infer.list (the same 7, no labels)."""

@@ -5,10 +5,14 @@ The names are the 2019 original's (tests/reference/checkpoint_variables.tsv); `o
 
 import csv
 import re
+import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
+
+from models.weights import Weights
+from models.weights.names import OURS
 
 REFERENCE = Path(__file__).parent / "reference"
 BATCH_NORM = {"scale": "weight", "offset": "bias", "mean": "_mean", "variance": "_variance"}
@@ -57,6 +61,25 @@ def our_name(name: str) -> str:
     return f"{where}.{'conv' if is_conv else 'bn'}{BRANCHES[branch]}.{leaf}"
 
 
-def formula_weights() -> dict[str, np.ndarray]:
-    """This project's names -> arrays, for TSN with ResNet-50 and 8 classes."""
-    return {our_name(name): formula(name, shape) for name, shape in original_variables().items()}
+def formula_arrays() -> dict[str, np.ndarray]:
+    """The original's names -> arrays, for TSN with ResNet-50 and 8 classes."""
+    return {name: formula(name, shape) for name, shape in original_variables().items()}
+
+
+def formula_weights() -> Weights:
+    """The same under this project's names."""
+    arrays = {our_name(name): array for name, array in formula_arrays().items()}
+    return Weights("formula weights", arrays, {name: name for name in arrays}, OURS, 50, [])
+
+
+def write_original_folder(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Write float32 arrays as the original did, by the description of its format alone."""
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        description = bytes([8, 5])
+        for size in array.shape:
+            low, high = size % 128, size // 128
+            description += bytes([16, low + 128, high]) if high else bytes([16, low])
+        header = struct.pack("<IQIi", 0, 0, 0, len(description))
+        (folder / name).write_bytes(header + description + array.astype("<f4").tobytes())
+    return folder

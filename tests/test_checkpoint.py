@@ -15,9 +15,9 @@ def save(folder, value=1.0, state=STATE):
     save_checkpoint(folder, model, {"weight.velocity": np.arange(4.0)}, state, "MODEL: {}\n")
 
 
-def test_a_checkpoint_is_a_folder_of_four_files_and_reads_back(tmp_path):
+def test_a_checkpoint_is_a_folder_of_four_files_and_their_sums_and_reads_back(tmp_path):
     save(tmp_path / "TSN_epoch2")
-    files = ["config.yaml", "model.pdparams", "optimizer.pdopt", "state.json"]
+    files = ["SHA256SUMS", "config.yaml", "model.pdparams", "optimizer.pdopt", "state.json"]
     assert sorted(path.name for path in (tmp_path / "TSN_epoch2").iterdir()) == files
     assert [path.name for path in tmp_path.iterdir()] == ["TSN_epoch2"]
     state, velocities = load_training_state(tmp_path / "TSN_epoch2")

@@ -20,12 +20,14 @@ from config import load_config
 from conftest import NUM_CLASSES, small_flags
 from models.weights import read_weights
 
+FROM_SCRATCH = ["--pretrain=none"]
+
 
 @pytest.fixture(scope="module")
 def trained(small_set, tmp_path_factory):
     """A run of two epochs."""
     save_dir = tmp_path_factory.mktemp("run")
-    train.main([*small_flags(small_set, TRAIN__epoch=2), "--log_interval=1", f"--save_dir={save_dir}"])
+    train.main([*FROM_SCRATCH, *small_flags(small_set, TRAIN__epoch=2), "--log_interval=1", f"--save_dir={save_dir}"])
     return save_dir
 
 
@@ -55,14 +57,14 @@ def test_training_leaves_checkpoints_and_metrics(trained, small_set):
 def test_a_resumed_run_equals_an_undisturbed_one(trained, small_set, tmp_path):
     flags = small_flags(small_set, TRAIN__epoch=2)
     train.main([*flags, "--log_interval=1", f"--save_dir={tmp_path}", f"--resume={trained / 'TSN_epoch0'}"])
-    resumed, undisturbed = (read_weights(folder / "TSN_epoch1") for folder in (tmp_path, trained))
+    resumed, undisturbed = (read_weights(folder / "TSN_epoch1").arrays for folder in (tmp_path, trained))
     assert all(np.array_equal(resumed[name], undisturbed[name]) for name in undisturbed)
 
 
 def test_losses_are_the_same_to_the_bit_for_any_number_of_reader_threads(trained, small_set, tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(4), raising=False)  # let 4 workers start on 2 cores
     flags = small_flags(small_set, TRAIN__epoch=2, TRAIN__num_reader_threads=4)
-    train.main([*flags, "--log_interval=1", f"--save_dir={tmp_path}"])
+    train.main([*FROM_SCRATCH, *flags, "--log_interval=1", f"--save_dir={tmp_path}"])
     losses = [[row["loss"] for row in rows(run, "train")] for run in (trained, tmp_path)]
     assert len(losses[0]) == 6 and losses[0] == losses[1]
 
@@ -71,7 +73,7 @@ def test_pretrain_keeps_the_backbone_and_starts_a_new_head(trained, small_set, t
     with caplog.at_level("INFO"):
         flags = small_flags(small_set, MODEL__num_classes=5, TRAIN__learning_rate=1e-9)
         train.main([*flags, f"--pretrain={trained / 'TSN_epoch1'}", f"--save_dir={tmp_path}", "--valid_interval=0"])
-    ours, theirs = read_weights(tmp_path / "TSN_epoch0"), read_weights(trained / "TSN_epoch1")
+    ours, theirs = read_weights(tmp_path / "TSN_epoch0").arrays, read_weights(trained / "TSN_epoch1").arrays
     assert ours["fc.bias"].shape == (5,)
     assert np.allclose(ours["backbone.conv1.weight"], theirs["backbone.conv1.weight"], atol=1e-6)
     assert "100 tensors matched, 2 of another shape (fc.weight" in capture(caplog)
@@ -126,11 +128,13 @@ def test_broken_training_videos_are_replaced_summed_up_and_limited(small_set, tm
     lines = [f"{small_set}/{line}" for line in (small_set / "train.list").read_text().splitlines()]
     (tmp_path / "one.list").write_text("\n".join([*lines, f"{tmp_path / 'gone.mp4'} 0"]))
     flags = small_flags(small_set, TRAIN__filelist=tmp_path / "one.list", TRAIN__epoch=2, TRAIN__max_bad_fraction=0.1)
-    train.main([*flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
+    train.main([*FROM_SCRATCH, *flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
     assert capture(caplog).count("gone.mp4: no such file") == 1
     assert capture(caplog).count(f"1 of 13 videos could not be read: {tmp_path / 'gone.mp4'}; their neighbours") == 2
     with pytest.raises(ValueError, match="1 of 13 videos cannot be read, more than TRAIN.max_bad_fraction 0.05 allows"):
-        train.main([*flags, "-o", "TRAIN.max_bad_fraction=0.05", f"--save_dir={tmp_path}", "--valid_interval=0"])
+        train.main(
+            [*FROM_SCRATCH, *flags, "-o", "TRAIN.max_bad_fraction=0.05", f"--save_dir={tmp_path}", "--valid_interval=0"]
+        )
 
 
 def test_a_list_without_one_readable_video_stops_even_if_all_may_be_bad(small_set, tmp_path):
@@ -138,7 +142,7 @@ def test_a_list_without_one_readable_video_stops_even_if_all_may_be_bad(small_se
     (tmp_path / "all.list").write_text(f"{tmp_path / 'cut.mp4'} 0\n" * 3)
     flags = small_flags(small_set, TRAIN__filelist=tmp_path / "all.list", TRAIN__max_bad_fraction=1)
     with pytest.raises(ValueError, match="not one video of the training list can be read"):
-        train.main([*flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
+        train.main([*FROM_SCRATCH, *flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
 
 
 def fails(verb, arguments: list[str], capsys, monkeypatch) -> str:
@@ -156,7 +160,7 @@ MISTAKES = {
     "missing config": (train, ["--config=no.txt"], "no.txt: no such config file"),
     "missing list": (train, ["-o", "TRAIN.filelist=no.list"], "no.list: no such list file"),
     "missing weights": (test_verb, ["--weights=no/where"], "no/where: no such weights"),
-    "no weights": (infer, [], "--weights is missing"),
+    "published weights that cannot fit": (infer, [], "are for num_layers 50, but MODEL.num_layers is 18; give --wei"),
     "bad line": (train, ["-o", "TRAIN.filelist={tmp}/bad.list"], "bad.list line 2: expected 'path label'"),
     "unknown key": (train, ["-o", "TRAIN.batchsize=2"], "unknown key; did you mean 'batch_size'?"),
     "unknown flag": (train, ["--batchsize=2"], "unrecognized arguments: --batchsize=2"),
@@ -177,7 +181,8 @@ MISTAKES = {
     "unwritable save folder": (train, ["--save_dir={tmp}/bad.list/run"], "bad.list/run: cannot write here"),
     "two origins of weights": (train, ["--resume={run}", "--pretrain={run}"], "give one of them"),
     "nothing left to train": (train, ["--resume={run}", "--epoch_num=2"], "nothing is left to train"),
-    "damaged weights": (test_verb, ["--weights={tmp}/bad.list"], "bad.list: cannot be read as a pickle"),
+    "weights of no known format": (test_verb, ["--weights={tmp}/bad.list"], "bad.list: is of no known format"),
+    "damaged weights": (test_verb, ["--weights={tmp}/cut.pdparams"], "cut.pdparams: cannot be read as a pickle"),
 }  # fmt: skip
 
 
@@ -189,6 +194,7 @@ def test_a_mistake_gives_one_line_with_the_fix_and_exit_code_2(
         pytest.skip("there is a GPU")
     video = next((small_set / "train").rglob("*.mp4"))
     (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:300])
+    (tmp_path / "cut.pdparams").write_bytes((trained / "TSN_epoch1" / "model.pdparams").read_bytes()[:-999])
     for name, text in {
         "bad": f"{video} 0\n{video}\n", "empty": "# none\n", "range": f"{video} 9\n", "absent": "gone.mp4 0\n",
         "unreadable": f"{video} 0\n{tmp_path / 'cut.mp4'} 0\n",
@@ -196,6 +202,8 @@ def test_a_mistake_gives_one_line_with_the_fix_and_exit_code_2(
         (tmp_path / f"{name}.list").write_text(text)
     verb, extra, part = MISTAKES[mistake]
     save_dir = [] if verb is test_verb else [f"--save_dir={tmp_path}"]
+    if verb is train and not any(argument.startswith(("--pretrain", "--resume")) for argument in extra):
+        save_dir += FROM_SCRATCH
     extra = [argument.format(tmp=tmp_path, run=trained / "TSN_epoch1") for argument in extra]
     line = fails(verb, [*small_flags(small_set), *save_dir, *extra], capsys, monkeypatch)
     assert part in line
@@ -227,7 +235,7 @@ def test_help_is_printed_and_a_real_process_exits_with_2(verb):
 
 
 def test_train_through_the_documented_script(small_set, tmp_path):
-    arguments = [*small_flags(small_set), f"--save_dir={tmp_path}", f"--batch_size={NUM_CLASSES * 4}"]
+    arguments = [*FROM_SCRATCH, *small_flags(small_set), f"--save_dir={tmp_path}", f"--batch_size={NUM_CLASSES * 4}"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "scripts/train/train_tsn.sh", *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PATH": path})

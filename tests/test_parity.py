@@ -11,6 +11,7 @@ import paddle
 import pytest
 
 import infer
+import test as test_verb
 from datareader import transforms
 from datareader.decode import decode_pkl, decode_video
 from datareader.loader import Batch
@@ -18,12 +19,13 @@ from datareader.sampling import segment_indices
 from engine.loop import train_one_epoch
 from engine.optimizer import create_optimizer, learning_rate_at, optimizer_arrays, steps_per_epoch
 from evaluation.metrics import ScoreMeter
-from formula_weights import REFERENCE, formula_weights, our_name
+from formula_weights import REFERENCE, formula_arrays, formula_weights, our_name, write_original_folder
 from models import create_model
 from models.weights import load_weights
 
 NETWORK = json.loads((REFERENCE / "original_network.json").read_text())
 CLIPS = json.loads((REFERENCE / "clips_expected.json").read_text())
+INFERRED = json.loads((REFERENCE / "infer_expected.json").read_text())
 PIXELS = np.load(REFERENCE / "clips_expected.npz")
 COLOUR_TAGGED = "odd_720p_bt709"  # the original ignored the stream's colour tag, PyAV honours it
 
@@ -36,7 +38,7 @@ def weights():
 def tsn_on_normalized_input(weights):
     """TSN with the formula weights, fed with the already normalised floats that the reference was made with."""
     model = create_model("TSN", num_classes=8)
-    load_weights(model, weights, "formula weights")
+    load_weights(model, weights)
     model.normalize = paddle.nn.Identity()
     return model
 
@@ -134,28 +136,35 @@ def test_training_curve_equals_the_original(case, weights):
         assert array.ravel()[:4] == pytest.approx(expected["first4"], rel=2e-2, abs=5e-3), name
 
 
-def test_infer_equals_the_original(weights, tmp_path):
-    expected = json.loads((REFERENCE / "infer_expected.json").read_text())
-    (tmp_path / "weights").mkdir()
-    paddle.save(
-        {name: paddle.to_tensor(array) for name, array in weights.items()}, str(tmp_path / "weights/model.pdparams")
-    )
-    (tmp_path / "infer.list").write_text("".join(f"{REFERENCE / 'clips' / name} 0\n" for name in expected))
-    results = infer.main(
-        [
-            "--config=configs/tsn.txt",
-            f"--weights={tmp_path / 'weights'}",
-            f"--filelist={tmp_path / 'infer.list'}",
-            f"--save_dir={tmp_path}",
-            "-o",
-            "MODEL.num_classes=8",
-            "-o",
-            "MODEL.label_file=none",
-        ]
-    )
-    assert [result.video_id.rsplit("/")[-1] for result in results] == list(expected)
-    for result, (name, truth) in zip(results, expected.items(), strict=True):
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory) -> list[str]:
+    """Flags that run a verb with the formula weights, as the original wrote them, on the reference clips."""
+    folder = tmp_path_factory.mktemp("parity")
+    weights = write_original_folder(folder / "weights", formula_arrays())
+    assert len(list(weights.iterdir())) == 267
+    lines = [f"{REFERENCE / 'clips' / name} {truth['classes'][0]}\n" for name, truth in INFERRED.items()]
+    (folder / "clips.list").write_text("".join(lines))
+    overrides = {
+        "MODEL.num_classes": 8, "MODEL.label_file": "none", "TEST.seg_num": 3, "TEST.filelist": folder / "clips.list",
+        "INFER.filelist": folder / "clips.list",
+    }  # fmt: skip
+    overrides = [part for key, value in overrides.items() for part in ("-o", f"{key}={value}")]
+    return ["--model_name=TSN", "--config=configs/tsn.txt", "--log_interval=1", f"--weights={weights}", *overrides]
+
+
+def test_infer_equals_the_original(flags, tmp_path):
+    results = infer.main([*flags, f"--save_dir={tmp_path}"])
+    assert [result.video_id.rsplit("/")[-1] for result in results] == list(INFERRED)
+    for result, (name, truth) in zip(results, INFERRED.items(), strict=True):
         if COLOUR_TAGGED in name:
             continue
         assert result.class_ids == truth["classes"]
         assert np.abs(np.array(result.probabilities) - truth["probabilities"]).max() < 1e-5, name
+
+
+def test_test_equals_the_original(flags):
+    """Each clip's label is the class that the original found, so its probabilities give the loss."""
+    scores = test_verb.main(flags)
+    expected = -np.mean([np.log(truth["probabilities"][0]) for truth in INFERRED.values()])
+    assert (scores.num_videos, scores.top1) == (len(INFERRED), 1.0)
+    assert scores.loss == pytest.approx(expected, abs=1e-3)  # the colour-tagged clip moves it by so much

@@ -1,6 +1,17 @@
-"""Weights: a file's arrays -> the model, with a report of what matched. Knows no config."""
+"""Weights of any origin: download, read, rename, load with a report of what matched, write. Knows no config."""
 
-from models.weights.files import read_weights
+from models.weights.download import RESNET50_IMAGENET, TSN_KINETICS, Published, published_weights
+from models.weights.files import Weights, read_weights, write_weights
 from models.weights.loading import MatchReport, load_weights
 
-__all__ = ["MatchReport", "load_weights", "read_weights"]
+__all__ = [
+    "RESNET50_IMAGENET",
+    "TSN_KINETICS",
+    "MatchReport",
+    "Published",
+    "Weights",
+    "load_weights",
+    "published_weights",
+    "read_weights",
+    "write_weights",
+]

@@ -1,32 +1,137 @@
-"""A weights file or checkpoint folder -> {name: array}."""
+"""A weights file or folder of any origin -> its arrays under this project's names, and back."""
 
+import os
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import paddle
+import safetensors.numpy
 
-from safe_pickle import load_pickle
+import checksums
+from models.weights.formats import KNOWN_FORMATS, read_arrays
+from models.weights.names import (
+    NAMINGS,
+    NOT_WEIGHTS,
+    OURS,
+    RESNET_D,
+    Naming,
+    find_naming,
+    name_of_stranger,
+    rename_table,
+)
+from models.weights.original import write_variable
 
-MODEL_FILE = "model.pdparams"
+DATA_PARALLEL = "module."
+"""What PyTorch's DataParallel puts before every name."""
 
 
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint folder of this project, or of a `.pdparams` file.
+class Weights(NamedTuple):
+    """The arrays of a file, under this project's names."""
+
+    path: str
+    arrays: dict[str, np.ndarray]
+    """Our name -> float32; what no naming knows keeps its own name."""
+    their_names: dict[str, str]
+    """Our name -> the file's."""
+    naming: Naming
+    num_layers: int
+    passed_over: list[str]
+    """State of a training among the weights, which is not used."""
+
+    def description(self) -> str:
+        return f"ResNet-{self.num_layers} in the names of {self.naming.title}"
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read weights of any known format, recognised by content, in any known naming, recognised by its keys.
 
     Raises:
-        FileNotFoundError: there is no such file or folder, or the folder is no checkpoint.
-        ValueError: the file is damaged, or holds something else than named arrays.
+        FileNotFoundError: there is no such file or folder.
+        ValueError: it is damaged, unsafe, of an unknown format or of an unknown network; the message says which.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such weights; give a checkpoint folder such as checkpoints/TSN_epoch0")
-    if path.is_dir():
-        path = path / MODEL_FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, so {path.parent} is no checkpoint folder of this project")
-    content = load_pickle(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, not weights by name")
-    arrays = {name: array for name, array in content.items() if isinstance(array, np.ndarray)}
-    if not arrays:
-        raise ValueError(f"{path}: holds no arrays")
-    return arrays
+        raise FileNotFoundError(f"{path}: no such weights; give {KNOWN_FORMATS}")
+    checksums.verify(path)
+    arrays = {
+        name.removeprefix("module."): array for name, array in read_arrays(path).items()
+    }  # as torch's DataParallel
+    passed_over = [name for name in arrays if NOT_WEIGHTS.search(name)]
+    arrays = {name: array for name, array in arrays.items() if not NOT_WEIGHTS.search(name)}
+    return _rename(path, arrays, passed_over)
+
+
+def write_weights(
+    path: Path, arrays: dict[str, np.ndarray], num_layers: int, naming: Naming = OURS, as_folder: bool = False
+) -> None:
+    """Write arrays to a new file or folder, whole or not at all, with its checksums beside it.
+
+    Args:
+        path: `*.pdparams` or `*.safetensors`, or whatever a folder is to be called.
+        arrays: by this project's names.
+        num_layers: depth of the ResNet.
+        naming: the names to write them under.
+        as_folder: write the 2019 original's format, one file per variable.
+
+    Raises:
+        FileExistsError: there is such a file or folder already.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path}: exists already; remove it, or choose another name")
+    their_names = {ours: theirs for theirs, ours in rename_table(naming, OURS, num_layers).items()}
+    renamed = {their_names.get(name, name): array for name, array in arrays.items()}
+    if naming.head_is_transposed:
+        renamed[naming.head[0]] = np.ascontiguousarray(renamed[naming.head[0]].T)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".unfinished.{path.name}")
+    try:
+        if as_folder:
+            unfinished.mkdir()
+            for name, array in renamed.items():
+                write_variable(unfinished / name, array)
+            checksums.record(unfinished)
+        elif path.suffix == ".safetensors":
+            safetensors.numpy.save_file(renamed, unfinished, {"network": f"TSN, ResNet-{num_layers}"})
+        else:
+            paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(unfinished))
+        os.replace(unfinished, path)
+    except OSError:
+        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
+        raise
+    if not as_folder:
+        checksums.record(path)
+
+
+def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -> Weights:
+    for name in arrays:
+        if RESNET_D.search(name):
+            raise ValueError(
+                f"{path}: is a ResNet-D (it has {name}): its stem and shortcuts are others than this model's; "
+                "give weights of a plain ResNet"
+            )
+    match = find_naming(arrays)
+    if match is None:
+        titles = ", ".join(naming.title for naming in NAMINGS.values())
+        raise ValueError(
+            f"{path}: no tensor is named as in a known ResNet or TSN (it has {', '.join(list(arrays)[:3])}, ...); "
+            f"known names: {titles}"
+        )
+    our_names = {name: match.our_names.get(name) or name_of_stranger(match, name) for name in arrays}
+    renamed = {our_names[name]: _as_float32(array, f"{path}: {name}") for name, array in arrays.items()}
+    weight = OURS.head[0]
+    if match.naming.head_is_transposed and weight in renamed:
+        renamed[weight] = np.ascontiguousarray(renamed[weight].T)
+    their_names = {ours: theirs for theirs, ours in our_names.items()}
+    return Weights(str(path), renamed, their_names, match.naming, match.num_layers, passed_over)
+
+
+def _as_float32(array: np.ndarray, what: str) -> np.ndarray:
+    if array.dtype.kind != "f":
+        raise ValueError(f"{what} holds {array.dtype}, not floating-point numbers")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} holds numbers that are not finite: the file is damaged, or its training diverged")
+    return array

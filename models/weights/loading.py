@@ -1,17 +1,21 @@
-"""{name: array} -> the model, and a report of what matched."""
+"""Weights -> the model, and a report of what matched."""
 
 from typing import NamedTuple
 
-import numpy as np
 import paddle
 
+from models.weights.files import Weights
+
 HEAD = "fc."
-NAMES_SHOWN = 3
+BACKBONE = "backbone."
+NAMES_IN_SUMMARY = 3
+NAMES_IN_ERROR = 10
 
 
 class MatchReport(NamedTuple):
     """Which tensors of a model a set of weights has filled."""
 
+    origin: str
     matched: list[str]
     missing: list[str]
     """In the model, not in the weights."""
@@ -19,8 +23,12 @@ class MatchReport(NamedTuple):
     """In the weights, not in the model."""
     other_shape: list[str]
     """In both, with different shapes; each entry gives both."""
+    passed_over: list[str]
+    """State of a training among the weights, which is not used."""
+    head_is_fresh: bool
 
-    def summary(self) -> str:
+    def summary(self, max_names: int = NAMES_IN_SUMMARY) -> str:
+        """The counts on one line, with the first names of what did not match."""
         counts = [f"{len(self.matched)} tensors matched"]
         for names, what in (
             (self.missing, "missing"),
@@ -28,43 +36,59 @@ class MatchReport(NamedTuple):
             (self.other_shape, "of another shape"),
         ):
             if names:
-                more = ", ..." if len(names) > NAMES_SHOWN else ""
-                counts.append(f"{len(names)} {what} ({', '.join(names[:NAMES_SHOWN])}{more})")
-        return ", ".join(counts)
+                more = ", ..." if len(names) > max_names else ""
+                counts.append(f"{len(names)} {what} ({', '.join(names[:max_names])}{more})")
+        if self.passed_over:
+            counts.append(f"{len(self.passed_over)} of training state passed over")
+        fresh = "; the last layer starts fresh" if self.head_is_fresh else ""
+        return f"{self.origin}: {', '.join(counts)}{fresh}"
 
 
-def load_weights(
-    model: paddle.nn.Layer, arrays: dict[str, np.ndarray], origin: str, fresh_head: bool = False
-) -> MatchReport:
+def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = False) -> MatchReport:
     """Fill the model's tensors by name.
 
     Args:
         model: its state_dict names the tensors.
-        arrays: the weights, by the same names.
-        origin: what messages call the weights.
+        weights: from `read_weights`.
         fresh_head: leave the last layer as it is where it is absent or has another class count.
 
     Raises:
-        ValueError: a tensor is missing or has another shape; nothing has been changed then.
+        ValueError: a tensor is missing or has another shape, or the backbone of the weights has tensors that the
+            model's has not; nothing has been changed then.
     """
-    tensors = model.state_dict()
+    tensors, arrays = model.state_dict(), weights.arrays
     shapes = {name: (list(arrays[name].shape), list(tensors[name].shape)) for name in tensors if name in arrays}
-    missing = [name for name in tensors if name not in arrays]
-    left_over = [name for name in arrays if name not in tensors]
     matched = [name for name, (theirs, ours) in shapes.items() if theirs == ours]
-    unusable = [name for name in tensors if name not in matched]
-    other_shape = [
-        f"{name} {theirs}, the model has {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours
-    ]
-    report = MatchReport(matched, missing, left_over, other_shape)
+    unlike = {name: both for name, both in shapes.items() if name not in matched}
+    head_is_fresh = fresh_head and any(name.startswith(HEAD) and name not in matched for name in tensors)
+    if head_is_fresh:
+        matched = [name for name in matched if not name.startswith(HEAD)]
+    report = MatchReport(
+        weights.description(),
+        matched,
+        missing=[name for name in tensors if name not in arrays],
+        left_over=[name for name in arrays if name not in tensors],
+        other_shape=[f"{name} {theirs}, the model has {ours}" for name, (theirs, ours) in unlike.items()],
+        passed_over=weights.passed_over,
+        head_is_fresh=head_is_fresh,
+    )
     theirs, ours = shapes.get(f"{HEAD}bias", ([], []))
-    if not fresh_head and theirs != ours:
+    if not fresh_head and theirs != ours and len(theirs) == 1:
         raise ValueError(
-            f"{origin}: made for {theirs[0]} classes, but MODEL.num_classes is {ours[0]}; "
+            f"{weights.path}: made for {theirs[0]} classes, but MODEL.num_classes is {ours[0]}; "
             "set num_classes to match, or train on from it with --pretrain, which starts a new last layer"
         )
-    if any(not (fresh_head and name.startswith(HEAD)) for name in unusable):
-        raise ValueError(f"{origin}: does not fit the model: {report.summary()}; check MODEL.num_layers and seglen")
+    unfilled = [name for name in tensors if name not in matched and not (head_is_fresh and name.startswith(HEAD))]
+    if unfilled or any(name.startswith(BACKBONE) for name in report.left_over):
+        raise ValueError(
+            f"{weights.path}: does not fit the model: {report.summary(NAMES_IN_ERROR)}; {_advice(report, unfilled)}"
+        )
     for name in matched:
-        tensors[name].set_value(arrays[name].astype(np.float32, copy=False))
+        tensors[name].set_value(arrays[name])
     return report
+
+
+def _advice(report: MatchReport, unfilled: list[str]) -> str:
+    if all(name.startswith(HEAD) for name in unfilled) and not report.left_over:
+        return "it has no last layer: train one with --pretrain"
+    return "check MODEL.num_layers and seglen; python scripts/convert_weights.py PATH lists what is in it"

@@ -1,0 +1,67 @@
+"""SHA-256 sums beside files, as sha256sum writes and checks them: a file that has changed since is found out.
+
+A folder holds SHA256SUMS, which lists its files; a single file F has F.sha256 beside it.
+"""
+
+import hashlib
+from pathlib import Path
+
+FOLDER_SUMS = "SHA256SUMS"
+FILE_SUFFIX = ".sha256"
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def record(path: Path) -> None:
+    """Write the sums of a folder's files, or of one file."""
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    sums = path / FOLDER_SUMS if path.is_dir() else sums_of_file(path)
+    sums.write_text("".join(f"{sha256(file)}  {file.name}\n" for file in files if file != sums), encoding="utf-8")
+
+
+def verify(path: Path) -> None:
+    """Compare a file, or every file of a folder, with the sums recorded for them, if any were.
+
+    Raises:
+        ValueError: a file is not what it was, or is gone; the message names it.
+    """
+    if path.is_dir():
+        for name in recorded(path / FOLDER_SUMS):
+            if not (path / name).is_file():
+                raise ValueError(f"{path / name}: is gone, but {path / FOLDER_SUMS} lists it; copy the folder again")
+            verify(path / name)
+        return
+    for sums in (sums_of_file(path), path.parent / FOLDER_SUMS):
+        expected = recorded(sums).get(path.name)
+        if expected and sha256(path) != expected:
+            raise ValueError(
+                f"{path}: has changed since its SHA-256 was written to {sums}: it is damaged; copy it again, "
+                f"or delete {sums.name} if the change was meant"
+            )
+
+
+def sums_of_file(path: Path) -> Path:
+    return path.with_name(path.name + FILE_SUFFIX)
+
+
+def recorded(sums: Path) -> dict[str, str]:
+    """File name -> SHA-256, as a sums file lists them; empty if there is no such file.
+
+    Raises:
+        ValueError: it is no sums file.
+    """
+    if not sums.is_file():
+        return {}
+    found = {}
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name or "/" in name:
+            raise ValueError(f"{sums}: damaged: expected '<SHA-256>  <file name>', got {line[:80]!r}")
+        found[name] = digest
+    return found

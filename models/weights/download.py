@@ -1,0 +1,210 @@
+"""The published weights: downloaded once, unpacked, kept in ~/.paddle/weights.
+
+TSN_WEIGHTS_HOME moves the folder, TSN_WEIGHTS_URL the server.
+"""
+
+import http.client
+import logging
+import os
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+from tqdm import tqdm
+
+import checksums
+from models.weights.archives import tar_files
+
+logger = logging.getLogger(__name__)
+
+SERVER = "https://paddlemodels.bj.bcebos.com/video_classification"
+HOME = "~/.paddle/weights"
+TIMEOUT_SEC = 30
+RETRY_PAUSES_SEC = (1, 2, 4, 8)
+"""Before each further try after one that brought nothing."""
+RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
+CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+
+
+class Published(NamedTuple):
+    """Weights on the server of the 2019 original."""
+
+    name: str
+    """Of the archive NAME.tar.gz and of the folder that it becomes."""
+    num_layers: int
+    num_classes: int | None
+    """None: the last layer is not meant to be used."""
+    other_way: str
+    """What a user can do who does not want them."""
+    sha256: str | None = None
+    """Of the archive; None: not known, so the first download's is recorded and later ones are compared with it."""
+
+
+TSN_KINETICS = Published("tsn_kinetics", 50, 400, "give --weights")
+RESNET50_IMAGENET = Published("ResNet50_pretrained", 50, None, "give --pretrain (none: train from scratch)")
+
+
+def published_weights(published: Published) -> Path:
+    """The folder of published weights, which is downloaded and unpacked first if it is not there yet.
+
+    Processes that call this at the same time download once. An archive that was put into the folder by hand is used.
+
+    Raises:
+        OSError: the folder cannot be written, or the server not be reached; the message says what to do by hand.
+        ValueError: the archive is damaged or is not what was expected.
+    """
+    home = Path(os.environ.get("TSN_WEIGHTS_HOME") or HOME).expanduser()
+    folder = home / published.name
+    if folder.is_dir():
+        return folder
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(home / f".{published.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            logger.info("waiting for another process, which is downloading %s", published.name)
+            lock.acquire()
+        try:
+            if not folder.is_dir():
+                _obtain(published, folder)
+        finally:
+            lock.release()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            f"{home}: cannot be written ({error.strerror}); free or mend it, or set TSN_WEIGHTS_HOME to another folder"
+        ) from error
+    return folder
+
+
+def _obtain(published: Published, folder: Path) -> None:
+    archive = folder.with_name(f"{published.name}.tar.gz")
+    was_put_here = archive.is_file()
+    if not was_put_here:
+        partial = archive.with_name(f"{archive.name}.partial")
+        _download(f"{_server()}/{archive.name}", partial, archive, published.other_way)
+        os.replace(partial, archive)
+    try:
+        _check(archive, published.sha256)
+        _unpack(archive, folder)
+    except ValueError:
+        if not was_put_here:
+            archive.unlink()  # so that the next run downloads it anew
+        raise
+    if not checksums.sums_of_file(archive).is_file():
+        checksums.record(archive)
+    if not was_put_here:
+        archive.unlink()
+    logger.info("published weights are ready in %s", folder)
+
+
+def _server() -> str:
+    server = (os.environ.get("TSN_WEIGHTS_URL") or SERVER).rstrip("/")
+    if not server.startswith(("http://", "https://")):
+        raise ValueError(f"TSN_WEIGHTS_URL is {server!r}; it must begin with http:// or https://")
+    return server
+
+
+def _check(archive: Path, expected: str | None) -> None:
+    """Compare the archive's SHA-256 with the known one, and with the one recorded at the first download."""
+    checksums.verify(archive)
+    found = checksums.sha256(archive) if expected else None
+    if found != expected:
+        raise ValueError(f"{archive}: its SHA-256 is {found}, expected {expected}; download it again")
+
+
+def _download(url: str, partial: Path, archive: Path, other_way: str) -> None:
+    """Bring a file whole to `partial`, going on where an earlier try ended."""
+    failures = 0
+    while True:
+        size_before = _size(partial)
+        try:
+            _transfer(url, partial)
+            return
+        except CONNECTION_ERRORS as error:
+            reason = _reason(error)
+            is_final = isinstance(error, urllib.error.HTTPError) and error.code not in RETRIED_STATUS
+        failures = 0 if _size(partial) > size_before else failures + 1
+        if is_final or failures > len(RETRY_PAUSES_SEC):
+            raise OSError(
+                f"{url}: cannot be downloaded ({reason}); download it in another way and put it at {archive}, "
+                f"or {other_way}"
+            )
+        pause_sec = RETRY_PAUSES_SEC[max(failures - 1, 0)]
+        logger.warning("%s: %s; trying again in %g s", url, reason, pause_sec)
+        time.sleep(pause_sec)
+
+
+def _transfer(url: str, partial: Path) -> None:
+    """One try: append to `partial` what is missing of it.
+
+    Raises:
+        one of CONNECTION_ERRORS: the connection failed or ended early.
+        OSError: the file cannot be written.
+    """
+    start = _size(partial)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SEC)
+    except urllib.error.HTTPError as error:
+        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        if error.headers.get("Content-Range", "").endswith(f"/{start}"):
+            return  # nothing is missing
+        partial.unlink()
+        raise ConnectionError(f"the server cannot go on at byte {start}") from error
+    with response:
+        if response.status != http.client.PARTIAL_CONTENT:
+            start = 0  # the server sends the whole file
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        if not start:
+            logger.info("downloading %s to %s", url, partial.parent)
+        with (
+            partial.open("r+b" if start else "wb") as file,
+            tqdm(total=total, initial=start, desc=partial.stem, unit="B", unit_scale=True, disable=None) as bar,
+        ):
+            file.seek(start)
+            while block := response.read(1 << 18):
+                file.write(block)
+                bar.update(len(block))
+            if total is not None and file.tell() < total:
+                raise ConnectionError(f"the connection ended at byte {file.tell()} of {total}")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive's files to a folder, which appears under its name when it is whole, checksums included."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        for name, content in tar_files(archive):
+            if name.name.startswith("."):  # macOS's file attributes
+                continue
+            if (unfinished / name.name).exists():
+                raise ValueError(f"{archive}: holds two files of the name {name.name}")
+            (unfinished / name.name).write_bytes(content)
+        checksums.record(unfinished)
+        os.replace(unfinished, folder)
+    except (OSError, ValueError):
+        shutil.rmtree(unfinished)
+        raise

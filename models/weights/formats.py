@@ -1,0 +1,146 @@
+"""Every format of weights -> {name: array}, recognised by content. Knows nothing of names."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+import checksums
+from models.weights.archives import ARCHIVE_ERRORS, is_tar, tar_files, zip_files
+from models.weights.dtypes import from_bfloat16
+from models.weights.original import looks_like_variable, parse_variable
+from models.weights.pytorch import LEGACY_BEGINNING, Tensor, read_legacy, read_zip
+from safe_pickle import load_pickle
+
+MODEL_FILE = "model.pdparams"
+PICKLE_BEGINNING = b"\x80"
+ZIP_BEGINNING = b"PK\x03\x04"
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+"""Under which keys toolkits keep the weights in a larger checkpoint."""
+SAFETENSORS_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+KNOWN_FORMATS = (
+    "a checkpoint folder, a .pdparams, .safetensors, .pth, .pt or .npz file, or the 2019 original's folder or .tar.gz"
+)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file or folder by its own names, in its own types.
+
+    Raises:
+        FileNotFoundError: the folder holds no weights.
+        ValueError: the file is damaged, unsafe or of an unknown format.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    if is_tar(path):
+        return _parse_variables({str(name): data for name, data in tar_files(path)}, path)
+    with path.open("rb") as file:
+        beginning = file.read(16)
+    if beginning.startswith(ZIP_BEGINNING):
+        return _read_zip(path)
+    if beginning.startswith(LEGACY_BEGINNING):
+        return _named_tensors(*read_legacy(path.read_bytes(), path), path)
+    if beginning.startswith(PICKLE_BEGINNING):
+        return _named_arrays(load_pickle(path), path)
+    if beginning[8:9] == b"{":
+        return _read_safetensors(path)
+    raise ValueError(f"{path}: is of no known format of weights; give {KNOWN_FORMATS}")
+
+
+def _read_folder(folder: Path) -> dict[str, np.ndarray]:
+    if (folder / MODEL_FILE).is_file():
+        return read_arrays(folder / MODEL_FILE)
+    contents = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    if len(contents) == 1 and contents[0].is_dir():  # an archive unpacks to a folder in a folder
+        return _read_folder(contents[0])
+    files = [path for path in contents if path.is_file() and path.name != checksums.FOLDER_SUMS]
+    if not any(_is_variable(path) for path in files):
+        raise FileNotFoundError(f"{folder}: no weights in this folder; give {KNOWN_FORMATS}")
+    return _parse_variables({path.name: path.read_bytes() for path in files}, folder)
+
+
+def _is_variable(path: Path) -> bool:
+    with path.open("rb") as file:
+        return looks_like_variable(file.read(32))
+
+
+def _parse_variables(files: dict[str, bytes], origin: Path) -> dict[str, np.ndarray]:
+    """The arrays in files of the 2019 format, by the last part of their names."""
+    arrays = {}
+    for name, content in files.items():
+        short_name = name.rpartition("/")[2]
+        if short_name.startswith("."):
+            continue
+        try:
+            arrays[short_name] = parse_variable(content)
+        except ValueError as error:
+            raise ValueError(f"{origin}: its file {name} {error}; it is damaged, or no weights of 2019") from error
+    return arrays
+
+
+def _read_zip(path: Path) -> dict[str, np.ndarray]:
+    files = zip_files(path)
+    if any(name.endswith("/data.pkl") for name in files):
+        return _named_tensors(*read_zip(files, path), path)
+    arrays = {}
+    for name, content in files.items():
+        try:
+            arrays[name.removesuffix(".npy")] = _parse_npy(content)
+        except (*ARCHIVE_ERRORS, MemoryError, SyntaxError, TypeError) as error:
+            raise ValueError(f"{path}: its member {name} is no array of numbers: {error}") from error
+    return arrays
+
+
+def _parse_npy(content: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        tensors = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: damaged safetensors file: {error}") from error
+    arrays = {}
+    for name, tensor in tensors:
+        if tensor["dtype"] not in SAFETENSORS_DTYPES:
+            raise ValueError(f"{path}: {name} has the type {tensor['dtype']}, which weights here never have")
+        array = np.frombuffer(tensor["data"], SAFETENSORS_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        arrays[name] = from_bfloat16(array) if tensor["dtype"] == "BF16" else array
+    return arrays
+
+
+def _named_arrays(content: Any, path: Path) -> dict[str, np.ndarray]:
+    """The weights in a Paddle file: arrays by name, or (name, array) as paddle.save writes nested tensors."""
+
+    def array_of(value: Any) -> np.ndarray | None:
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
+            value = value[1]
+        return value if isinstance(value, np.ndarray) else None
+
+    named = _find_state_dict(content, lambda value: array_of(value) is not None, path)
+    return {name: array_of(value) for name, value in named.items()}
+
+
+def _named_tensors(content: Any, read: Callable[[Tensor], np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    named = _find_state_dict(content, lambda value: isinstance(value, Tensor), path)
+    return {name: read(tensor) for name, tensor in named.items()}
+
+
+def _find_state_dict(content: Any, is_tensor: Callable[[Any], bool], path: Path) -> dict[str, Any]:
+    """The tensors by name, from the content itself or from the part of it where toolkits keep them."""
+    candidates = [content]
+    if isinstance(content, dict):
+        candidates += [content[key] for key in WRAPPERS if key in content]
+    for candidate in candidates:
+        if isinstance(candidate, dict):
+            named = {name: value for name, value in candidate.items() if isinstance(name, str) and is_tensor(value)}
+            if named:
+                return named
+    keys = f" of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) and content else ""
+    raise ValueError(f"{path}: holds a {type(content).__name__}{keys}, not weights by name")

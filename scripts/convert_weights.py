@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""List what a weights file of any known origin holds, or write it in another format.
+
+    python scripts/convert_weights.py SRC                          # list every tensor
+    python scripts/convert_weights.py SRC tsn.pdparams             # for Paddle
+    python scripts/convert_weights.py SRC tsn.safetensors          # for everyone
+    python scripts/convert_weights.py SRC tsn_kinetics             # the 2019 original's folder, a file per variable
+    python scripts/convert_weights.py SRC tsn.safetensors --names=mmaction2
+
+SRC is a checkpoint folder, a .pdparams, .safetensors, .pth, .pt or .npz file, or the 2019 original's folder or
+.tar.gz, recognised by its content; its names may be those of any toolkit below.
+DST must not exist yet; checksums are written beside it. --names gives it another toolkit's names, and that toolkit's
+layout of the last layer.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import command_line  # isort: skip  first of all, since it prepares for Paddle
+from models.weights import Weights, read_weights, write_weights
+from models.weights.names import NAMINGS, OURS, tensor_names
+
+FORMATS = ".pdparams, .safetensors, or no suffix for the 2019 original's folder"
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = command_line.OneLineParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("source", metavar="SRC", help="weights of any known format, in any known naming")
+    parser.add_argument("destination", metavar="DST", nargs="?", help=f"what to write: {FORMATS}; left out: list SRC")
+    parser.add_argument(
+        "--names", choices=NAMINGS, help="whose names to write under (default: ours; for a folder: original)"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    destination = Path(args.destination) if args.destination else None
+    is_folder = bool(destination) and (not destination.suffix or args.destination.endswith("/"))
+    if destination and not is_folder and destination.suffix not in (".pdparams", ".safetensors"):
+        raise ValueError(f"{destination}: unknown format {destination.suffix}; DST takes {FORMATS}")
+    if is_folder and args.names not in (None, "original"):
+        raise ValueError(f"{destination}: a folder is written in the original's names; leave out --names={args.names}")
+    weights = read_weights(args.source)
+    if not destination:
+        print("\n".join(listing(weights)))
+        return
+    naming = NAMINGS[args.names or ("original" if is_folder else "ours")]
+    write_weights(destination, weights.arrays, weights.num_layers, naming, as_folder=is_folder)
+    print(f"{args.source}: {weights.description()}, {len(weights.arrays)} tensors")
+    print(f"{destination}: written in the names of {naming.title}, checksums beside it")
+
+
+def listing(weights: Weights) -> list[str]:
+    """A line for every tensor: its name, ours, its shape."""
+    known = list(tensor_names(OURS, weights.num_layers))
+    missing = [name for name in known if name not in weights.arrays]
+    strangers = [name for name in weights.arrays if name not in known]
+    width = max(len(name) for name in weights.their_names.values())
+    lines = [
+        f"{weights.path}: {weights.description()}",
+        f"{len(weights.arrays) - len(strangers)} tensors of {len(known)} are there, {len(missing)} missing, "
+        f"{len(strangers)} unknown, {len(weights.passed_over)} of training state",
+        "",
+    ]
+    for name, array in weights.arrays.items():
+        ours = name if name in known else "-"
+        lines.append(f"{weights.their_names[name]:{width}}  {ours:42}  {list(array.shape)}")
+    lines += [f"{'missing':{width}}  {name}" for name in missing]
+    lines += [f"{name:{width}}  training state" for name in weights.passed_over]
+    return lines
+
+
+if __name__ == "__main__":
+    command_line.run(main)

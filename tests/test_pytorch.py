@@ -1,0 +1,97 @@
+"""PyTorch's files: tests/reference/pytorch holds two that PyTorch 2.13.0 wrote, of the same state dict."""
+
+import pickle
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from formula_weights import REFERENCE
+from models.weights.formats import read_arrays
+from models.weights.pytorch import read_legacy
+from torch_files import HistoryBuffer, save
+
+FOLDER = REFERENCE / "pytorch"
+BASE = np.arange(24, dtype=np.float32)
+EXPECTED = {
+    "float32": BASE.reshape(2, 3, 4),
+    "transposed": BASE.reshape(4, 6).T,
+    "view": BASE[5:11],
+    "channels_last": np.arange(36, dtype=np.float32).reshape(1, 4, 3, 3),
+    "float64": np.arange(3) / 3,
+    "float16": np.arange(5, dtype=np.float16) / 4,
+    "bfloat16": np.arange(5, dtype=np.float32) / 4,
+    "parameter": np.full((2, 2), 1.5, np.float32),
+    "scalar": np.array(7, np.float32),
+    "empty": np.zeros((0, 3), np.float32),
+    "int64": np.array([1, -2]),
+}
+
+
+@pytest.mark.parametrize("layout", ["zip", "legacy"])
+def test_files_that_pytorch_wrote(layout):
+    arrays = read_arrays(FOLDER / f"{layout}.pth")
+    assert list(arrays) == list(EXPECTED)
+    for name, expected in EXPECTED.items():
+        assert arrays[name].dtype == expected.dtype and np.array_equal(arrays[name], expected), name
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_files_that_the_tests_write_read_the_same(tmp_path, legacy):
+    arrays = {"a": BASE.reshape(4, 6), "b": np.array(3, np.int64)}
+    read = read_arrays(save(tmp_path / "x.pth", {"state_dict": arrays}, legacy))
+    assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_training_log_of_mmengine_is_read_over(tmp_path, legacy):
+    content = {"message_hub": {"log_scalars": {"loss": HistoryBuffer()}}, "state_dict": {"a": BASE}}
+    assert list(read_arrays(save(tmp_path / "x.pth", content, legacy))) == ["a"]
+
+
+def test_getattr_in_a_pickle_gets_nothing(tmp_path):
+    """MMEngine's logs name it; the stand-in must not be the real one."""
+
+    class Reach:
+        def __reduce__(self):
+            return getattr, ("text", "upper")
+
+    path = save(tmp_path / "x.pth", {"state_dict": {"a": BASE}, "reached": Reach()}, legacy=True)
+    content, _ = read_legacy(path.read_bytes(), path)
+    assert content["reached"] is None
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_whole_model_is_refused_with_the_fix(tmp_path, legacy, monkeypatch):
+    module = types.ModuleType("somewhere")
+    module.Model = type("Model", (), {"__module__": "somewhere"})
+    monkeypatch.setitem(sys.modules, "somewhere", module)
+    with pytest.raises(ValueError, match=r"x.pth: .*somewhere.Model.*torch.save\(model.state_dict\(\)"):
+        read_arrays(save(tmp_path / "x.pth", {"model": module.Model()}, legacy))
+
+
+@pytest.mark.parametrize("change", [
+    {"offset": 1}, {"shape": (25,)}, {"shape": (2**40,), "strides": (0,)}, {"shape": (-1,)}, {"strides": (2,)},
+    {"shape": ("a",)}, {"num_elements": 23}, {"num_elements": 2**60},
+])  # fmt: skip
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_tensor_never_reaches_beyond_its_storage(tmp_path, legacy, change):
+    with pytest.raises(ValueError, match="x.pth: "):
+        read_arrays(save(tmp_path / "x.pth", {"a": BASE}, legacy, change))
+
+
+def test_big_endian_files_are_refused(tmp_path):
+    save(tmp_path / "x.pth", {"a": BASE})
+    with zipfile.ZipFile(tmp_path / "x.pth", "a") as archive:
+        archive.writestr("archive/byteorder", "big")
+    with pytest.raises(ValueError, match="big-endian"):
+        read_arrays(tmp_path / "x.pth")
+
+
+def test_a_legacy_file_of_another_version_is_refused(tmp_path):
+    data = save(tmp_path / "x.pth", {"a": BASE}, legacy=True).read_bytes()
+    (tmp_path / "x.pth").write_bytes(data.replace(pickle.dumps(1001, 2), pickle.dumps(1002, 2)))
+    with pytest.raises(ValueError, match="x.pth: unknown kind of PyTorch file .version 1002"):
+        read_arrays(tmp_path / "x.pth")
