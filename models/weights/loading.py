@@ -5,11 +5,11 @@ from typing import NamedTuple
 import paddle
 
 from models.weights.files import Weights
+from models.weights.names import find_naming
 
 HEAD = "fc."
 BACKBONE = "backbone."
-NAMES_IN_SUMMARY = 3
-NAMES_IN_ERROR = 10
+NAMES_SHOWN = 3
 
 
 class MatchReport(NamedTuple):
@@ -27,7 +27,7 @@ class MatchReport(NamedTuple):
     """State of a training among the weights, which is not used."""
     head_is_fresh: bool
 
-    def summary(self, max_names: int = NAMES_IN_SUMMARY) -> str:
+    def summary(self) -> str:
         """The counts on one line, with the first names of what did not match."""
         counts = [f"{len(self.matched)} tensors matched"]
         for names, what in (
@@ -36,8 +36,8 @@ class MatchReport(NamedTuple):
             (self.other_shape, "of another shape"),
         ):
             if names:
-                more = ", ..." if len(names) > max_names else ""
-                counts.append(f"{len(names)} {what} ({', '.join(names[:max_names])}{more})")
+                more = ", ..." if len(names) > NAMES_SHOWN else ""
+                counts.append(f"{len(names)} {what} ({', '.join(names[:NAMES_SHOWN])}{more})")
         if self.passed_over:
             counts.append(f"{len(self.passed_over)} of training state passed over")
         fresh = "; the last layer starts fresh" if self.head_is_fresh else ""
@@ -81,14 +81,18 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
     unfilled = [name for name in tensors if name not in matched and not (head_is_fresh and name.startswith(HEAD))]
     if unfilled or any(name.startswith(BACKBONE) for name in report.left_over):
         raise ValueError(
-            f"{weights.path}: does not fit the model: {report.summary(NAMES_IN_ERROR)}; {_advice(report, unfilled)}"
+            f"{weights.path}: does not fit the model: {report.summary()}; {_advice(weights, tensors, unfilled)}"
         )
     for name in matched:
         tensors[name].set_value(arrays[name])
     return report
 
 
-def _advice(report: MatchReport, unfilled: list[str]) -> str:
-    if all(name.startswith(HEAD) for name in unfilled) and not report.left_over:
-        return "it has no last layer: train one with --pretrain"
-    return "check MODEL.num_layers and seglen; python scripts/convert_weights.py PATH lists what is in it"
+def _advice(weights: Weights, tensors: dict[str, paddle.Tensor], unfilled: list[str]) -> str:
+    """What to do about weights that do not fit."""
+    model = find_naming(tensors)
+    if model and model.num_layers != weights.num_layers:
+        return f"the model is a ResNet-{model.num_layers}: set MODEL.num_layers to {weights.num_layers}, or give others"
+    if unfilled and all(name.startswith(HEAD) for name in unfilled):
+        return "it has no last layer for the model: train one with --pretrain"
+    return f"python scripts/convert_weights.py {weights.path} lists all that it has; seglen must be the same too"
