@@ -75,4 +75,5 @@ def load_pickle(path: str | Path, encoding: str = "ASCII") -> Any:
     try:
         return PlainUnpickler(io.BytesIO(content), encoding=encoding).load()
     except PICKLE_ERRORS as error:
-        raise ValueError(f"{path}: cannot be read as a pickle of plain data: {error}") from error
+        reason = " ".join(str(error).split())  # some of them have several lines
+        raise ValueError(f"{path}: cannot be read as a pickle of plain data: {reason}") from error

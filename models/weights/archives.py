@@ -90,5 +90,5 @@ def zip_files(path: Path) -> dict[str, bytes]:
             if claimed > MAX_UNPACKED_BYTES:
                 raise ValueError(f"claims to unpack to {claimed} bytes, which no weights need")
             return {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
-    except ARCHIVE_ERRORS as error:
+    except (*ARCHIVE_ERRORS, OSError) as error:  # OSError: a wrong offset sends it to a place before the file
         raise ValueError(f"{path}: damaged archive: {error}") from error

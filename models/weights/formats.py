@@ -12,7 +12,7 @@ import checksums
 from models.weights.archives import ARCHIVE_ERRORS, is_tar, tar_files, zip_files
 from models.weights.dtypes import from_bfloat16
 from models.weights.original import looks_like_variable, parse_variable
-from models.weights.pytorch import LEGACY_BEGINNING, Tensor, read_legacy, read_zip
+from models.weights.pytorch import LEGACY_BEGINNING, PICKLE_NAME, Tensor, read_legacy, read_zip
 from safe_pickle import load_pickle
 
 MODEL_FILE = "model.pdparams"
@@ -38,6 +38,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     if path.is_dir():
         return _read_folder(path)
+    checksums.verify(path)
     if is_tar(path):
         return _parse_variables({str(name): data for name, data in tar_files(path)}, path)
     with path.open("rb") as file:
@@ -62,6 +63,7 @@ def _read_folder(folder: Path) -> dict[str, np.ndarray]:
     files = [path for path in contents if path.is_file() and path.name != checksums.FOLDER_SUMS]
     if not any(_is_variable(path) for path in files):
         raise FileNotFoundError(f"{folder}: no weights in this folder; give {KNOWN_FORMATS}")
+    checksums.verify(folder)
     return _parse_variables({path.name: path.read_bytes() for path in files}, folder)
 
 
@@ -86,7 +88,7 @@ def _parse_variables(files: dict[str, bytes], origin: Path) -> dict[str, np.ndar
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
     files = zip_files(path)
-    if any(name.endswith("/data.pkl") for name in files):
+    if any(name.endswith(PICKLE_NAME) for name in files):
         return _named_tensors(*read_zip(files, path), path)
     arrays = {}
     for name, content in files.items():

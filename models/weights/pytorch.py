@@ -20,6 +20,11 @@ from safe_pickle import ALLOWED, PICKLE_ERRORS, PlainUnpickler
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_BEGINNING = pickle.dumps(LEGACY_MAGIC, protocol=2)
 
+PICKLE_NAME = "/data.pkl"
+MAX_NUMBER = 1 << 40
+"""No size, stride or offset of a real tensor is as large."""
+MAX_DIMENSIONS = 8
+
 BFLOAT16 = "bfloat16"
 STORAGES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": BFLOAT16,
@@ -48,7 +53,17 @@ class Tensor(NamedTuple):
 
 
 def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *rest: Any) -> Tensor:
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+    tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
+    numbers = (offset, *tensor.shape, *tensor.strides)
+    is_plausible = all(isinstance(number, int) and 0 <= number < MAX_NUMBER for number in numbers)
+    if (
+        not isinstance(storage, Storage)
+        or not is_plausible
+        or len(shape) != len(strides)
+        or len(shape) > MAX_DIMENSIONS
+    ):
+        raise pickle.UnpicklingError(f"impossible tensor: offset {offset}, shape {shape}, strides {strides}")
+    return tensor
 
 
 def _data_of_parameter(data: Tensor, *rest: Any) -> Tensor:
@@ -84,9 +99,10 @@ class _TorchUnpickler(PlainUnpickler):
 
     def persistent_load(self, reference: Any) -> Storage:
         kind, dtype, key, _, num_elements, *view = reference
-        if kind != "storage" or dtype not in STORAGES.values() or (view and view[0] is not None):
+        is_known = kind == "storage" and dtype in STORAGES.values() and not (view and view[0] is not None)
+        if not is_known or not 0 <= num_elements < MAX_NUMBER:
             raise pickle.UnpicklingError(f"unknown storage {reference!r}")
-        return self.storages.setdefault(key, Storage(dtype, key, int(num_elements)))
+        return self.storages.setdefault(key, Storage(dtype, key, num_elements))
 
 
 def read_zip(files: dict[str, bytes], path: Path) -> tuple[Any, Callable[[Tensor], np.ndarray]]:
@@ -99,8 +115,8 @@ def read_zip(files: dict[str, bytes], path: Path) -> tuple[Any, Callable[[Tensor
     Raises:
         ValueError: the file is damaged, or holds more than plain data and tensors.
     """
-    (pickle_name,) = [name for name in files if name.count("/") == 1 and name.endswith("/data.pkl")]
-    folder = pickle_name.removesuffix("data.pkl")
+    pickle_name = next(name for name in files if name.endswith(PICKLE_NAME))
+    folder = pickle_name.removesuffix(PICKLE_NAME[1:])
     if files.get(f"{folder}byteorder", b"little") != b"little":
         raise ValueError(f"{path}: was written on a big-endian machine, which is not supported")
     content, _ = _unpickle(io.BytesIO(files[pickle_name]), path)
@@ -121,7 +137,7 @@ def read_legacy(data: bytes, path: Path) -> tuple[Any, Callable[[Tensor], np.nda
     keys, _ = _unpickle(stream, path)
     storages: dict[str, bytes] = {}
     for key in keys if isinstance(keys, list) else []:
-        storage, count = named.get(key), stream.read(8)
+        storage, count = named.get(str(key)), stream.read(8)
         if storage is None or count != struct.pack("<q", storage.num_elements):
             raise ValueError(f"{path}: damaged: the storage {key!r} is not what the tensors name")
         storages[key] = stream.read(storage.num_elements * _item_size(storage.dtype))
@@ -134,8 +150,9 @@ def _unpickle(stream: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
     try:
         return unpickler.load(), unpickler.storages
     except PICKLE_ERRORS as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: cannot be read as a PyTorch file of tensors and plain data: {error}; "
+            f"{path}: cannot be read as a PyTorch file of tensors and plain data: {reason}; "
             "if it holds more than that, save its state dict alone with torch.save(model.state_dict(), ...)"
         ) from error
 
@@ -146,9 +163,6 @@ def _read_tensor(tensor: Tensor, data: bytes | None, path: Path) -> np.ndarray:
         raise ValueError(f"{path}: damaged: the storage {storage.key!r} is missing or cut")
     is_bfloat16 = storage.dtype == BFLOAT16
     elements = from_bfloat16(np.frombuffer(data, "<u2")) if is_bfloat16 else np.frombuffer(data, storage.dtype)
-    numbers = (offset, *shape, *strides)
-    if not all(isinstance(number, int) and number >= 0 for number in numbers) or len(shape) != len(strides):
-        raise ValueError(f"{path}: damaged: a tensor of shape {shape} with strides {strides}")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if math.prod(shape) > len(elements) or (math.prod(shape) and last >= len(elements)):
         raise ValueError(f"{path}: damaged: a tensor of shape {shape} is larger than its storage")
