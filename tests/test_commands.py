@@ -1,11 +1,13 @@
 """The verbs end to end, as a user runs them; and every row of the README's table of mistakes."""
 
 import functools
+import io
 import json
 import os
 import pickle
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,10 @@ import test as test_verb
 import train
 from config import load_config
 from conftest import NUM_CLASSES, small_flags
-from models.weights import read_weights
+from formula_weights import formula, formula_arrays, write_original_folder
+from models.weights import download, read_weights, write_weights
+from models.weights.names import NAMINGS
+from weights_server import serve
 
 FROM_SCRATCH = ["--pretrain=none"]
 
@@ -77,6 +82,51 @@ def test_pretrain_keeps_the_backbone_and_starts_a_new_head(trained, small_set, t
     assert ours["fc.bias"].shape == (5,)
     assert np.allclose(ours["backbone.conv1.weight"], theirs["backbone.conv1.weight"], atol=1e-6)
     assert "100 tensors matched, 2 of another shape (fc.weight" in capture(caplog)
+
+
+def test_resume_from_weights_without_training_state_starts_at_epoch_0(trained, small_set, tmp_path, caplog):
+    """This is how the published model is fine-tuned, last layer included."""
+    weights = read_weights(trained / "TSN_epoch1").arrays
+    write_weights(tmp_path / "published", weights, 18, NAMINGS["original"], as_folder=True)
+    flags = [*small_flags(small_set, TRAIN__learning_rate=1e-9), f"--save_dir={tmp_path / 'run'}", "--valid_interval=0"]
+    with caplog.at_level("INFO"):
+        train.main([*flags, f"--resume={tmp_path / 'published'}"])
+    assert "ResNet-18 in the names of the 2019 original: 102 tensors matched" in capture(caplog)
+    assert "carries no training state: starting with epoch 0" in capture(caplog)
+    ours = read_weights(tmp_path / "run" / "TSN_epoch0").arrays
+    assert np.allclose(ours["fc.weight"], weights["fc.weight"], atol=1e-6)
+    with pytest.raises(ValueError, match="made for 3 classes, but MODEL.num_classes is 4; .*--pretrain"):
+        train.main([*flags, f"--resume={tmp_path / 'published'}", "-o", "MODEL.num_classes=4"])
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> dict[str, bytes]:
+    """Archives as the original published them, with formula weights: TSN with 400 classes, ResNet-50 with 1000."""
+    archives, arrays = {}, formula_arrays()
+    for name, num_classes in (("tsn_kinetics", 400), ("ResNet50_pretrained", 1000)):
+        head = {"fc_0.w_0": formula("fc_0.w_0", [2048, num_classes]), "fc_0.b_0": formula("fc_0.b_0", [num_classes])}
+        folder = write_original_folder(tmp_path_factory.mktemp("published") / name, {**arrays, **head})
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as archive:
+            archive.add(folder, name)
+        archives[f"{name}.tar.gz"] = stream.getvalue()
+    return archives
+
+
+def test_without_weights_the_published_ones_are_downloaded(published, small_set, tmp_path, monkeypatch, caplog):
+    flags = [*small_flags(small_set), "-o", "MODEL.num_layers=50"]
+    train_flags = [*flags, "-o", "VALID.filelist=none", "--valid_interval=0", f"--save_dir={tmp_path / 'run'}"]
+    with serve(published) as server, caplog.at_level("INFO"):
+        monkeypatch.setenv("TSN_WEIGHTS_URL", server.url)
+        train.main(train_flags)
+        kinetics = [*flags, "-o", "MODEL.num_classes=400"]
+        test_verb.main(kinetics)
+        assert len(infer.main([*kinetics, f"--save_dir={tmp_path}"])) == 7
+        assert len(server.ranges) == 2, "each archive once"
+    home = tmp_path / "weights home"
+    assert f"weights of {home / 'ResNet50_pretrained'}: ResNet-50 in the names of the 2019 original" in capture(caplog)
+    assert "265 tensors matched, 2 of another shape (fc.weight [2048, 1000], the model has [2048, 3]" in capture(caplog)
+    assert f"weights of {home / 'tsn_kinetics'}: ResNet-50 in the names of the 2019 original: 267" in capture(caplog)
 
 
 def capture(caplog) -> str:
@@ -159,6 +209,9 @@ def fails(verb, arguments: list[str], capsys, monkeypatch) -> str:
 MISTAKES = {
     "missing config": (train, ["--config=no.txt"], "no.txt: no such config file"),
     "missing list": (train, ["-o", "TRAIN.filelist=no.list"], "no.list: no such list file"),
+    "no published weights and no network": (
+        test_verb, ["-o", "MODEL.num_layers=50", "-o", "MODEL.num_classes=400"], "put it at",
+    ),
     "missing weights": (test_verb, ["--weights=no/where"], "no/where: no such weights"),
     "published weights that cannot fit": (infer, [], "are for num_layers 50, but MODEL.num_layers is 18; give --wei"),
     "bad line": (train, ["-o", "TRAIN.filelist={tmp}/bad.list"], "bad.list line 2: expected 'path label'"),
@@ -200,6 +253,7 @@ def test_a_mistake_gives_one_line_with_the_fix_and_exit_code_2(
         "unreadable": f"{video} 0\n{tmp_path / 'cut.mp4'} 0\n",
     }.items():  # fmt: skip
         (tmp_path / f"{name}.list").write_text(text)
+    monkeypatch.setattr(download, "RETRY_PAUSES_SEC", (0,))
     verb, extra, part = MISTAKES[mistake]
     save_dir = [] if verb is test_verb else [f"--save_dir={tmp_path}"]
     if verb is train and not any(argument.startswith(("--pretrain", "--resume")) for argument in extra):
