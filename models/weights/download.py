@@ -188,7 +188,8 @@ def _size(path: Path) -> int:
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
-    return str(getattr(error, "reason", error)) or type(error).__name__
+    reason = getattr(error, "reason", error)  # URLError wraps the error of the socket
+    return getattr(reason, "strerror", None) or str(reason) or type(error).__name__
 
 
 def _unpack(archive: Path, folder: Path) -> None:
