@@ -25,6 +25,9 @@ class Server(ThreadingHTTPServer):
         self.pause_sec = 0.0
         """Between blocks of 64 KiB."""
 
+    def handle_error(self, *args):
+        """A client that hangs up belongs to the tests."""
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):

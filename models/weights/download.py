@@ -165,8 +165,7 @@ def _transfer(url: str, partial: Path) -> None:
             start = 0  # the server sends the whole file
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        if not start:
-            logger.info("downloading %s to %s", url, partial.parent)
+        logger.info("downloading %s to %s%s", url, partial.parent, f", from byte {start} on" if start else "")
         with (
             partial.open("r+b" if start else "wb") as file,
             tqdm(total=total, initial=start, desc=partial.stem, unit="B", unit_scale=True, disable=None) as bar,

@@ -92,7 +92,7 @@ def write_weights(
                 write_variable(unfinished / name, array)
             checksums.record(unfinished)
         elif path.suffix == ".safetensors":
-            safetensors.numpy.save_file(renamed, unfinished, {"network": f"TSN, ResNet-{num_layers}"})
+            unfinished.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, ResNet-{num_layers}"}))
         else:
             paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(unfinished))
         os.replace(unfinished, path)
