@@ -80,7 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.resume and args.pretrain:
         raise ValueError("--resume and --pretrain both name weights to start from; give one of them")
     start_logging()
-    state, velocities = (args.resume and load_training_state(args.resume)) or (None, None)
+    resumed = load_training_state(args.resume) if args.resume else None
+    state, velocities = resumed or (None, None)
     seed = args.seed if args.seed is not None else state.seed if state else 0
     ranks = start(config.train.use_gpu, seed)
     save_dir = prepare_save_dir(args.save_dir)

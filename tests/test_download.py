@@ -151,6 +151,14 @@ def test_without_network_one_line_says_what_to_do(home, monkeypatch):
         published_weights(TSN_KINETICS)
 
 
+def test_a_cut_archive_that_was_put_there_by_hand_is_named_and_kept(home, archive):
+    home.mkdir()
+    (home / "tsn_kinetics.tar.gz").write_bytes(archive[:-100])
+    with pytest.raises(ValueError, match="tsn_kinetics.tar.gz: damaged .*; put a whole one there, or delete it"):
+        published_weights(TSN_KINETICS)
+    assert names(home) == ["tsn_kinetics.tar.gz"]
+
+
 def test_an_archive_that_was_put_there_by_hand_is_used_and_kept(home, archive):
     home.mkdir()
     (home / "tsn_kinetics.tar.gz").write_bytes(archive)

@@ -136,11 +136,21 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path, monkeyp
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", full_disk)
-    for name, as_folder in (("y.pdparams", False), ("y.safetensors", False), ("y", True)):
-        with pytest.raises(OSError, match="No space left"):
-            write_weights(tmp_path / name, SMALL_ARRAYS, 18, as_folder=as_folder)
+    with monkeypatch.context() as full:
+        full.setattr("os.replace", full_disk)
+        for name, as_folder in (("y.pdparams", False), ("y.safetensors", False), ("y", True)):
+            with pytest.raises(OSError, match="No space left"):
+                write_weights(tmp_path / name, SMALL_ARRAYS, 18, as_folder=as_folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+    (tmp_path / ".unfinished.y").mkdir()  # what a killed run left
+    write_weights(tmp_path / "y", SMALL_ARRAYS, 18, NAMINGS["original"], as_folder=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*before, "y"]
+
+
+def test_a_backbone_without_a_last_layer_is_written_too(tmp_path):
+    backbone = {name: array for name, array in SMALL_ARRAYS.items() if not name.startswith("fc.")}
+    write_weights(tmp_path / "x.safetensors", backbone, 18, NAMINGS["torchvision"])
+    assert read_weights(tmp_path / "x.safetensors").arrays.keys() == backbone.keys()
 
 
 def test_paddle_itself_reads_what_is_written(tmp_path):

@@ -39,6 +39,15 @@ def test_dependencies_point_one_way(path):
         assert not found & {"paddle", "builders", *WINGS}
 
 
+UNSAFE_LOADERS = {"paddle.load", "pickle.load", "pickle.loads", "numpy.load", "np.load", "torch.load"}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *(ROOT / "scripts").glob("*.py")], ids=lambda path: path.name)
+def test_no_file_is_read_by_a_loader_that_runs_pickles(path):
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    assert not UNSAFE_LOADERS & {ast.unparse(call) for call in calls}
+
+
 def test_ruff_finds_nothing():
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)

@@ -94,10 +94,11 @@ def _obtain(published: Published, folder: Path) -> None:
     try:
         _check(archive, published.sha256)
         _unpack(archive, folder)
-    except ValueError:
-        if not was_put_here:
-            archive.unlink()  # so that the next run downloads it anew
-        raise
+    except ValueError as error:
+        if was_put_here:
+            raise ValueError(f"{error}; put a whole one there, or delete it") from error
+        archive.unlink()
+        raise ValueError(f"{error}; it is deleted now, so that the next run downloads it anew") from error
     if not checksums.sums_of_file(archive).is_file():
         checksums.record(archive)
     if not was_put_here:
@@ -117,7 +118,7 @@ def _check(archive: Path, expected: str | None) -> None:
     checksums.verify(archive)
     found = checksums.sha256(archive) if expected else None
     if found != expected:
-        raise ValueError(f"{archive}: its SHA-256 is {found}, expected {expected}; download it again")
+        raise ValueError(f"{archive}: its SHA-256 is {found}, expected {expected}")
 
 
 def _download(url: str, partial: Path, archive: Path, other_way: str) -> None:

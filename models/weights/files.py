@@ -54,9 +54,7 @@ def read_weights(path: str | Path) -> Weights:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such weights; give {KNOWN_FORMATS}")
-    arrays = {
-        name.removeprefix("module."): array for name, array in read_arrays(path).items()
-    }  # as torch's DataParallel
+    arrays = {name.removeprefix(DATA_PARALLEL): array for name, array in read_arrays(path).items()}
     passed_over = [name for name in arrays if NOT_WEIGHTS.search(name)]
     arrays = {name: array for name, array in arrays.items() if not NOT_WEIGHTS.search(name)}
     return _rename(path, arrays, passed_over)
@@ -81,10 +79,12 @@ def write_weights(
         raise FileExistsError(f"{path}: exists already; remove it, or choose another name")
     their_names = {ours: theirs for theirs, ours in rename_table(naming, OURS, num_layers).items()}
     renamed = {their_names.get(name, name): array for name, array in arrays.items()}
-    if naming.head_is_transposed:
-        renamed[naming.head[0]] = np.ascontiguousarray(renamed[naming.head[0]].T)
+    weight = naming.head[0]
+    if naming.head_is_transposed and weight in renamed:
+        renamed[weight] = np.ascontiguousarray(renamed[weight].T)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".unfinished.{path.name}")
+    _remove(unfinished)  # of an earlier try that was killed
     try:
         if as_folder:
             unfinished.mkdir()
@@ -97,10 +97,17 @@ def write_weights(
             paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(unfinished))
         os.replace(unfinished, path)
     except OSError:
-        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
+        _remove(unfinished)
         raise
     if not as_folder:
         checksums.record(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -> Weights:

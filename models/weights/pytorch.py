@@ -55,13 +55,9 @@ class Tensor(NamedTuple):
 def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *rest: Any) -> Tensor:
     tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
     numbers = (offset, *tensor.shape, *tensor.strides)
-    is_plausible = all(isinstance(number, int) and 0 <= number < MAX_NUMBER for number in numbers)
-    if (
-        not isinstance(storage, Storage)
-        or not is_plausible
-        or len(shape) != len(strides)
-        or len(shape) > MAX_DIMENSIONS
-    ):
+    has_plausible_numbers = all(isinstance(number, int) and 0 <= number < MAX_NUMBER for number in numbers)
+    has_plausible_shape = len(tensor.shape) == len(tensor.strides) <= MAX_DIMENSIONS
+    if not (isinstance(storage, Storage) and has_plausible_numbers and has_plausible_shape):
         raise pickle.UnpicklingError(f"impossible tensor: offset {offset}, shape {shape}, strides {strides}")
     return tensor
 
