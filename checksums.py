@@ -46,6 +46,19 @@ def verify(path: Path) -> None:
             )
 
 
+def verify_contents(files: dict[str, bytes], sums: bytes, origin: Path) -> None:
+    """Compare files of an archive with its sums file.
+
+    Raises:
+        ValueError: a file is not what it was, or is gone; the message names it.
+    """
+    for name, digest in _parse(sums, origin / FOLDER_SUMS).items():
+        if name not in files:
+            raise ValueError(f"{origin}: has no {name}, but its {FOLDER_SUMS} lists it; copy it again")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise ValueError(f"{origin}: its file {name} has changed since its SHA-256 was written; copy it again")
+
+
 def sums_of_file(path: Path) -> Path:
     return path.with_name(path.name + FILE_SUFFIX)
 
@@ -56,10 +69,12 @@ def recorded(sums: Path) -> dict[str, str]:
     Raises:
         ValueError: it is no sums file.
     """
-    if not sums.is_file():
-        return {}
+    return _parse(sums.read_bytes(), sums) if sums.is_file() else {}
+
+
+def _parse(content: bytes, sums: Path) -> dict[str, str]:
     found = {}
-    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in content.decode("utf-8", errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or not name or "/" in name:
             raise ValueError(f"{sums}: damaged: expected '<SHA-256>  <file name>', got {line[:80]!r}")

@@ -95,6 +95,12 @@ def test_data_parallel_prefixes_go(tmp_path):
     assert read_weights(path).arrays.keys() == SMALL_ARRAYS.keys()
 
 
+def test_a_name_with_and_without_the_prefix_is_refused(tmp_path):
+    path = save(tmp_path / "x.pth", {**SMALL_ARRAYS, "module.fc.bias": SMALL_ARRAYS["fc.bias"]})
+    with pytest.raises(ValueError, match="x.pth: holds fc.bias both with and without 'module.'"):
+        read_weights(path)
+
+
 @pytest.mark.parametrize("key", [
     "conv1_1_weights", "conv1_1._conv.weight", "backbone.conv1_2._batch_norm.bias", "stem.1.conv.weight",
     "backbone.stem.3.weight", "conv1.0.weight",
@@ -121,6 +127,12 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
         read_weights(write(tmp_path, {"blah": np.zeros(1, np.float32)}))
 
 
+def test_an_empty_archive_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="tsn_kinetics.tar.gz: holds no tensors"):
+        read_weights(pack(tmp_path / "empty", tmp_path))
+
+
 def test_absent_weights_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent: no such weights; give a checkpoint folder, a .pdparams"):
         read_weights(tmp_path / "absent")
@@ -145,6 +157,20 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path, monkeyp
     (tmp_path / ".unfinished.y").mkdir()  # what a killed run left
     write_weights(tmp_path / "y", SMALL_ARRAYS, 18, NAMINGS["original"], as_folder=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [*before, "y"]
+
+
+def test_a_written_folder_can_be_packed(tmp_path):
+    folder = tmp_path / "folder"
+    write_weights(folder, SMALL_ARRAYS, 18, NAMINGS["original"], as_folder=True)
+    assert read_weights(pack(folder, tmp_path)).arrays.keys() == SMALL_ARRAYS.keys()
+    content = bytearray((folder / "fc_0.b_0").read_bytes())
+    content[-1] ^= 1
+    (folder / "fc_0.b_0").write_bytes(content)
+    with pytest.raises(ValueError, match="tsn_kinetics.tar.gz: its file fc_0.b_0 has changed"):
+        read_weights(pack(folder, tmp_path))
+    (folder / "fc_0.b_0").unlink()
+    with pytest.raises(ValueError, match="tsn_kinetics.tar.gz: has no fc_0.b_0"):
+        read_weights(pack(folder, tmp_path))
 
 
 def test_a_backbone_without_a_last_layer_is_written_too(tmp_path):

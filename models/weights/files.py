@@ -54,7 +54,12 @@ def read_weights(path: str | Path) -> Weights:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such weights; give {KNOWN_FORMATS}")
-    arrays = {name.removeprefix(DATA_PARALLEL): array for name, array in read_arrays(path).items()}
+    arrays = {}
+    for their_name, array in read_arrays(path).items():
+        name = their_name.removeprefix(DATA_PARALLEL)
+        if name in arrays:
+            raise ValueError(f"{path}: holds {name} both with and without {DATA_PARALLEL!r} before it")
+        arrays[name] = array
     passed_over = [name for name in arrays if NOT_WEIGHTS.search(name)]
     arrays = {name: array for name, array in arrays.items() if not NOT_WEIGHTS.search(name)}
     return _rename(path, arrays, passed_over)
@@ -117,6 +122,8 @@ def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -
                 f"{path}: is a ResNet-D (it has {name}): its stem and shortcuts are others than this model's; "
                 "give weights of a plain ResNet"
             )
+    if not arrays:
+        raise ValueError(f"{path}: holds no tensors")
     match = find_naming(arrays)
     if match is None:
         titles = ", ".join(naming.title for naming in NAMINGS.values())

@@ -40,7 +40,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return _read_folder(path)
     checksums.verify(path)
     if is_tar(path):
-        return _parse_variables({str(name): data for name, data in tar_files(path)}, path)
+        return _read_tar(path)
     with path.open("rb") as file:
         beginning = file.read(16)
     if beginning.startswith(ZIP_BEGINNING):
@@ -67,20 +67,31 @@ def _read_folder(folder: Path) -> dict[str, np.ndarray]:
     return _parse_variables({path.name: path.read_bytes() for path in files}, folder)
 
 
+def _read_tar(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of the 2019 original's folder, packed; by the last part of the members' names."""
+    files = {}
+    for name, content in tar_files(path):
+        if name.name in files:
+            raise ValueError(f"{path}: holds two files of the name {name.name}")
+        if not name.name.startswith("."):  # macOS's file attributes
+            files[name.name] = content
+    sums = files.pop(checksums.FOLDER_SUMS, None)
+    if sums is not None:
+        checksums.verify_contents(files, sums, path)
+    return _parse_variables(files, path)
+
+
 def _is_variable(path: Path) -> bool:
     with path.open("rb") as file:
         return looks_like_variable(file.read(32))
 
 
 def _parse_variables(files: dict[str, bytes], origin: Path) -> dict[str, np.ndarray]:
-    """The arrays in files of the 2019 format, by the last part of their names."""
+    """The arrays in files of the 2019 format."""
     arrays = {}
     for name, content in files.items():
-        short_name = name.rpartition("/")[2]
-        if short_name.startswith("."):
-            continue
         try:
-            arrays[short_name] = parse_variable(content)
+            arrays[name] = parse_variable(content)
         except ValueError as error:
             raise ValueError(f"{origin}: its file {name} {error}; it is damaged, or no weights of 2019") from error
     return arrays
