@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.weights import archives
-from models.weights.archives import is_tar, tar_files, zip_files
+from models.weights.archives import flat_tar_files, is_tar, tar_files, zip_files
 
 
 def make_tar(path, *members, mode="w:gz"):
@@ -31,6 +31,13 @@ def test_files_come_out_with_their_names(tmp_path, mode):
     path = make_tar(tmp_path / "weights", ("folder/a", b"one"), ("folder/b", b"two"), mode=mode)
     assert is_tar(path)
     assert [(str(name), content) for name, content in tar_files(path)] == [("folder/a", b"one"), ("folder/b", b"two")]
+
+
+def test_files_come_out_as_one_folder(tmp_path):
+    path = make_tar(tmp_path / "weights", ("folder/a", b"one"), ("folder/._a", b"attributes"), ("folder/b", b"two"))
+    assert list(flat_tar_files(path)) == [("a", b"one"), ("b", b"two")]
+    with pytest.raises(ValueError, match="twice: holds two files of the name a"):
+        list(flat_tar_files(make_tar(tmp_path / "twice", ("x/a", b"one"), ("y/a", b"two"))))
 
 
 @pytest.mark.parametrize("name, content, reason", [

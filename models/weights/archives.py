@@ -78,6 +78,22 @@ def tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
             raise ValueError(f"{path}: damaged or unsafe archive: {error}") from error
 
 
+def flat_tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The files in a tar archive as one folder: by the last part of their paths, without hidden ones.
+
+    Raises:
+        ValueError: as `tar_files`, or two files have the same name.
+    """
+    names = set()
+    for member, content in tar_files(path):
+        name = member.name
+        if name in names:
+            raise ValueError(f"{path}: holds two files of the name {name}")
+        if not name.startswith("."):  # macOS's file attributes
+            names.add(name)
+            yield name, content
+
+
 def zip_files(path: Path) -> dict[str, bytes]:
     """The files in a zip archive by name, checked against their sums.
 

@@ -18,7 +18,7 @@ import filelock
 from tqdm import tqdm
 
 import checksums
-from models.weights.archives import tar_files
+from models.weights.archives import flat_tar_files
 
 logger = logging.getLogger(__name__)
 
@@ -198,12 +198,8 @@ def _unpack(archive: Path, folder: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        for name, content in tar_files(archive):
-            if name.name.startswith("."):  # macOS's file attributes
-                continue
-            if (unfinished / name.name).exists():
-                raise ValueError(f"{archive}: holds two files of the name {name.name}")
-            (unfinished / name.name).write_bytes(content)
+        for name, content in flat_tar_files(archive):
+            (unfinished / name).write_bytes(content)
         checksums.record(unfinished)
         os.replace(unfinished, folder)
     except (OSError, ValueError):

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 
 import checksums
-from models.weights.archives import ARCHIVE_ERRORS, is_tar, tar_files, zip_files
+from models.weights.archives import ARCHIVE_ERRORS, flat_tar_files, is_tar, zip_files
 from models.weights.dtypes import from_bfloat16
 from models.weights.original import looks_like_variable, parse_variable
 from models.weights.pytorch import LEGACY_BEGINNING, PICKLE_NAME, Tensor, read_legacy, read_zip
@@ -68,13 +68,8 @@ def _read_folder(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_tar(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the 2019 original's folder, packed; by the last part of the members' names."""
-    files = {}
-    for name, content in tar_files(path):
-        if name.name in files:
-            raise ValueError(f"{path}: holds two files of the name {name.name}")
-        if not name.name.startswith("."):  # macOS's file attributes
-            files[name.name] = content
+    """The arrays of the 2019 original's folder, packed."""
+    files = dict(flat_tar_files(path))
     sums = files.pop(checksums.FOLDER_SUMS, None)
     if sums is not None:
         checksums.verify_contents(files, sums, path)
