@@ -1,9 +1,18 @@
-"""What has to happen before Paddle is imported. The verbs import this first, through command_line.py."""
+"""What has to happen before Paddle is imported. Whoever uses Paddle imports this first."""
 
+import importlib.util
 import os
+import sys
 import warnings
 import zlib  # noqa: F401  Paddle 2.6 exports a zlib of its own; Python's, and with it PyAV, fails or hangs if loaded later
 from pathlib import Path
+
+if importlib.util.find_spec("paddle") is None:
+    print(
+        "error: this Python has no PaddlePaddle; run 'source .venv/bin/activate', or 'pip install -r requirements.txt'",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 warnings.filterwarnings("ignore", message="No ccache found")  # Paddle 3 says so at every start; it asks nothing of us
 warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")

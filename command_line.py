@@ -1,22 +1,12 @@
-"""What the verbs share: their common flags, and how a mistake of the user's ends (one line, exit code 2)."""
+"""What the commands share: common flags of the verbs, and how a mistake of the user's ends (one line, exit code 2)."""
 
 import argparse
 import dis
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import before_paddle  # noqa: F401
-
-if importlib.util.find_spec("paddle") is None:
-    print(
-        "error: this Python has no PaddlePaddle; run 'source .venv/bin/activate', or 'pip install -r requirements.txt'",
-        file=sys.stderr,
-    )
-    sys.exit(2)
 
 PROJECT = str(Path(__file__).resolve().parent)
 USE_GPU = {"auto": "auto", "true": True, "false": False}

@@ -8,6 +8,7 @@ import argparse
 import logging
 import time
 
+import before_paddle  # noqa: F401
 import command_line
 from builders import build_class_names, build_loader, build_model, fetch_published_weights
 from config import load_config

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import before_paddle  # noqa: F401
 import command_line
 from builders import (
     build_class_names,

@@ -19,7 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import command_line  # isort: skip  first of all, since it prepares for Paddle
+import before_paddle  # noqa: F401
+import command_line
 from models.weights import Weights, read_weights, write_weights
 from models.weights.names import NAMINGS, OURS, tensor_names
 

@@ -1,0 +1,69 @@
+"""Many files, several processes: a progress bar, a time limit for each file, and an end that leaves nothing behind."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
+from typing import NamedTuple, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+from tqdm import tqdm
+
+JOBS_AHEAD = 4  # jobs handed out per process: enough to keep them busy, few enough to stop soon
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Failure(NamedTuple):
+    """Takes the place of a result where the process was lost."""
+
+    reason: str
+
+
+def default_workers() -> int:
+    """One process for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_jobs(
+    work: Callable[[Job], Result], jobs: list[Job], num_workers: int, unit: str, timeout_sec: float | None = None
+) -> Iterator[tuple[Job, Result | Failure]]:
+    """Do the jobs in worker processes; yields each with its result, in the order in which they are done.
+
+    Args:
+        work: a function of a module, called with one job; what it raises ends everything.
+        jobs: anything that can be pickled.
+        num_workers: processes.
+        unit: what a job is called on the progress bar, which is shown on a terminal only.
+        timeout_sec: a job that takes longer is a Failure, and so is one whose process dies; None: no limit.
+    """
+    waiting: Iterable[Job] = iter(jobs)
+    running = {}
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of the parent half-way
+    pool = ProcessPool(max_workers=num_workers, context=context)
+    try:
+        with tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
+            while True:
+                for job in waiting:
+                    running[pool.schedule(work, args=(job,), timeout=timeout_sec)] = job
+                    if len(running) >= JOBS_AHEAD * num_workers:
+                        break
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), _result(future, timeout_sec)
+                    bar.update()
+        pool.close()
+    finally:  # an error and Ctrl-C come here with jobs still running
+        pool.stop()
+        pool.join()
+
+
+def _result(future, timeout_sec: float | None):
+    try:
+        return future.result()
+    except TimeoutError:
+        return Failure(f"takes longer than {timeout_sec:g} s")
+    except ProcessExpired as error:
+        return Failure(f"the process that read it died (exit code {error.exitcode})")
