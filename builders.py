@@ -67,6 +67,7 @@ def build_loader(config: Config, mode: str, ranks: Ranks = Ranks(0, 1), seed: in
         records,
         clip_format=model.format,
         decoder=model.decoder,
+        timeout_sec=model.decode_timeout_sec,
         seg_num=section.seg_num or model.seg_num,
         seglen=model.seglen,
         short_size=section.short_size,

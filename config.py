@@ -21,7 +21,7 @@ import yaml
 
 NUM_LAYERS = (18, 34, 50, 101, 152)
 FORMATS = ("mp4", "pkl")
-DECODERS = ("pyav", "decord", "opencv")
+DECODERS = ("selective", "pyav", "decord", "opencv")
 
 
 class ConfigError(ValueError):
@@ -38,8 +38,11 @@ class ModelConfig:
     """Model, as registered in models/__init__.py."""
     format: str = "mp4"
     """What the lists name: "mp4" for videos of any format, "pkl" for the original's pickled JPEG frames."""
-    decoder: str = "pyav"
-    """Library that decodes videos: "pyav", "decord" or "opencv" (the last two are extra installs)."""
+    decoder: str = "selective"
+    """How videos are decoded: "selective", only what the wanted frames need; "pyav", everything in order, with the same
+    bytes; or by another library, "decord" or "opencv" (extra installs)."""
+    decode_timeout_sec: float | None = 60.0
+    """Seconds that reading one video may take; after that it counts as unreadable; none: no limit."""
     num_classes: int = 400
     """Number of classes; labels run from 0 to num_classes - 1."""
     seg_num: int = 3
@@ -60,6 +63,11 @@ class ModelConfig:
             self,
             ("format", self.format not in FORMATS, f"known formats: {_join(FORMATS)}"),
             ("decoder", self.decoder not in DECODERS, f"known decoders: {_join(DECODERS)}"),
+            (
+                "decode_timeout_sec",
+                self.decode_timeout_sec is not None and self.decode_timeout_sec <= 0,
+                "it must be above 0, or none",
+            ),
             ("num_layers", self.num_layers not in NUM_LAYERS, f"known depths: {_join(NUM_LAYERS)}"),
             ("num_classes", self.num_classes < 1, "it must be at least 1"),
             ("seg_num", self.seg_num < 1, "it must be at least 1"),

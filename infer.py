@@ -74,6 +74,8 @@ def main(argv: list[str] | None = None) -> list[Prediction]:
     results = [predictions[index] for index in range(len(records))]
     if broken.summary():
         logger.warning("[INFER] %s", broken.summary())
+    if loader.num_in_order:
+        logger.info("[INFER] %s", loader.in_order_summary())
     path = write_results(save_dir, f"{config.model.name}_infer_result", results, class_names)
     logger.info("[INFER] finished: %d videos, results in %s and %s.json", len(results), path, path.name)
     return results

@@ -55,6 +55,8 @@ def main(argv: list[str] | None = None) -> Scores:
         scores = evaluate(model, batches, ScoreMeter(), broken.add, on_batch, ranks.num_ranks)
     if broken.summary():
         logger.warning("[TEST] %s", broken.summary())
+    if loader.num_in_order:
+        logger.info("[TEST] %s", loader.in_order_summary())
     logger.info(
         "[TEST] finished  %s, %s, %d segments each, %s",
         scores.text(),

@@ -127,11 +127,13 @@ def main(argv: list[str] | None = None) -> None:
                 on_interval=interval_logger(metrics, epoch, steps_left, started_sec, ranks),
                 on_broken=broken.add,
             )
-        metrics.write(event="epoch", epoch=epoch, step=step, **scores._asdict())
+        metrics.write(event="epoch", epoch=epoch, step=step, num_in_order=train_loader.num_in_order, **scores._asdict())
         elapsed = duration(time.perf_counter() - started_sec)
         logger.info("[TRAIN] Epoch %d training finished  %s, %s", epoch, scores.text(), elapsed)
         if broken.summary():
             logger.warning("[TRAIN] Epoch %d: %s; their neighbours took their places", epoch, broken.summary())
+        if train_loader.num_in_order:
+            logger.info("[TRAIN] Epoch %d: %s", epoch, train_loader.in_order_summary())
         valid_scores = {}
         if valid_loader and (epoch + 1) % args.valid_interval == 0:
             valid_scores = validate(network, valid_loader, epoch, ranks)._asdict()
@@ -211,6 +213,8 @@ def validate(network: paddle.nn.Layer, loader: Loader, epoch: int, ranks: Ranks)
     logger.info("[VALID] Epoch %d  %s, %s", epoch, scores.text(), scores.coverage())
     if broken.summary():
         logger.warning("[VALID] Epoch %d: %s", epoch, broken.summary())
+    if loader.num_in_order:
+        logger.info("[VALID] Epoch %d: %s", epoch, loader.in_order_summary())
     return scores
 
 

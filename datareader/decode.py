@@ -1,4 +1,4 @@
-"""Path, indices -> uint8 frames (T, H, W, 3). Knows no labels, no augmentation.
+"""Path, indices -> T uint8 frames (H, W, 3). Knows no labels, no augmentation.
 
 Which frames are wanted depends on how many there are, and a container's header may be wrong about that. So callers hand
 in `pick_indices`, a pure function: number of frames -> indices. It is asked again if decoding gives another number.
@@ -6,52 +6,65 @@ in `pick_indices`, a pure function: number of frames -> indices. It is asked aga
 
 import importlib.util
 import io
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import av
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datareader.selective import Doubt, decode_selectively
+from datareader.video import Deadline, Video, VideoError
 from safe_pickle import load_pickle
 
-PACKAGES = {"pyav": ("av", "av"), "decord": ("decord", "decord"), "opencv": ("cv2", "opencv-python-headless")}
-"""Decoder -> the module it needs, and the package that brings it."""
+PACKAGES = {"decord": ("decord", "decord"), "opencv": ("cv2", "opencv-python-headless")}
+"""Decoder -> the module it needs, and the package that brings it, for those that are an extra install."""
 
 PickIndices = Callable[[int], np.ndarray]
 
-
-class VideoError(ValueError):
-    """One video cannot be read; the message says why, the caller knows which."""
+logger = logging.getLogger(__name__)
 
 
-def decode_video(path: str, pick_indices: PickIndices, decoder: str = "pyav") -> np.ndarray:
-    """Decode the picked frames of a video, upright.
+class Decoded(NamedTuple):
+    """The picked frames of a video."""
+
+    frames: list[np.ndarray]
+    """T pictures of one size, uint8 RGB (H, W, 3), upright."""
+    doubt: str
+    """Why selective decoding had to decode everything in order after all; empty if it had not."""
+
+
+def decode_video(
+    path: str, pick_indices: PickIndices, decoder: str = "selective", timeout_sec: float | None = None
+) -> Decoded:
+    """Decode the picked frames of a video.
 
     Args:
         path: any file that the decoder opens.
         pick_indices: number of frames -> indices in presentation order, int64 (T,); repeats are allowed.
         decoder: a key of DECODERS.
-
-    Returns:
-        uint8 RGB (T, H, W, 3).
+        timeout_sec: time that one file may take, checked at every packet (decord: once the file is open); None: any.
 
     Raises:
-        VideoError: no such file, no video in it, or damaged.
+        VideoError: no such file, no video in it, damaged, or out of time.
     """
     if not Path(path).is_file():
         raise VideoError("no such file")
-    return DECODERS[decoder](path, pick_indices)
+    pictures, doubt = DECODERS[decoder](path, pick_indices, Deadline(timeout_sec))
+    return Decoded(_of_one_size(pictures), doubt)
 
 
 def check_decoder(decoder: str) -> None:
     """Raise ValueError if the decoder's library is not installed."""
-    module, package = PACKAGES[decoder]
+    module, package = PACKAGES.get(decoder, ("av", "av"))
     if importlib.util.find_spec(module) is None:
-        raise ValueError(f"MODEL.decoder is {decoder!r}, which is not installed: pip install {package}, or use pyav")
+        raise ValueError(
+            f"MODEL.decoder is {decoder!r}, which is not installed: pip install {package}, or use selective"
+        )
 
 
-def decode_pkl(path: str, pick_indices: PickIndices) -> tuple[str, object, np.ndarray]:
+def decode_pkl(path: str, pick_indices: PickIndices) -> tuple[str, object, list[np.ndarray]]:
     """Decode the picked frames of a pickled clip as the original's video2pkl writes it, under Python 2 or 3.
 
     Args:
@@ -59,7 +72,7 @@ def decode_pkl(path: str, pick_indices: PickIndices) -> tuple[str, object, np.nd
         pick_indices: as for `decode_video`.
 
     Returns:
-        The video id, the label as stored, and the frames, uint8 RGB (T, H, W, 3).
+        The video id, the label as stored, and T frames of one size, uint8 RGB (H, W, 3).
 
     Raises:
         VideoError: no such file, not such a pickle, or a frame is damaged.
@@ -79,61 +92,67 @@ def decode_pkl(path: str, pick_indices: PickIndices) -> tuple[str, object, np.nd
         pictures = [np.asarray(Image.open(io.BytesIO(jpegs[i])).convert("RGB")) for i in pick_indices(len(jpegs))]
     except (UnidentifiedImageError, OSError, TypeError, SyntaxError) as error:
         raise VideoError(f"a frame is no readable JPEG: {error}") from error
-    return str(video_id), label, _stack(pictures)
+    return str(video_id), label, _of_one_size(pictures)
 
 
-def _decode_pyav(path: str, pick_indices: PickIndices) -> np.ndarray:
+def _decode_selective(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
+    with Video(path, deadline) as video:
+        try:
+            return decode_selectively(video, pick_indices), ""
+        except Doubt as doubt:
+            logger.debug("%s is decoded in order: %s", path, doubt)
+            return _play_video(video, pick_indices), str(doubt)
+
+
+def _decode_pyav(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
+    with Video(path, deadline) as video:
+        return _play_video(video, pick_indices), ""
+
+
+def _play_video(video: Video, pick_indices: PickIndices) -> list[np.ndarray]:
     def play() -> Iterator[Callable[[], np.ndarray]]:
-        with av.open(path) as container:
-            for frame in container.decode(_video_stream(container)):
-                # rot90 turns counter-clockwise in quarters, as frame.rotation counts
-                yield lambda frame=frame: np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+        for frame in video.frames():
+            yield lambda frame=frame: video.to_rgb(frame)
 
-    try:
-        with av.open(path) as container:
-            claimed = sum(1 for packet in container.demux(_video_stream(container)) if packet.size)
-        return _decode_in_order(play, claimed, pick_indices)
-    except av.FFmpegError as error:
-        raise VideoError(f"damaged or no video: {error.strerror}") from error
+    return _decode_in_order(play, sum(info.is_shown for info in video.packet_infos), pick_indices)
 
 
-def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
-    stream = container.streams.best("video")
-    if stream is None:
-        raise VideoError("has no video stream")
-    stream.codec_context.thread_count = 1  # one thread per decoder: the workers are the parallelism
-    return stream
-
-
-def _decode_opencv(path: str, pick_indices: PickIndices) -> np.ndarray:
+def _decode_opencv(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
     import cv2
 
     def play() -> Iterator[Callable[[], np.ndarray]]:
         capture = cv2.VideoCapture(path)
         while capture.grab():
+            deadline.check()
             yield lambda: cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
         capture.release()
 
     claimed = int(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT))
-    return _decode_in_order(play, claimed, pick_indices)
+    return _decode_in_order(play, claimed, pick_indices), ""
 
 
-def _decode_decord(path: str, pick_indices: PickIndices) -> np.ndarray:
+def _decode_decord(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
     import decord
 
     try:
         reader = decord.VideoReader(path, num_threads=1)
-        return reader.get_batch(pick_indices(len(reader))).asnumpy()
+        deadline.check()
+        return list(reader.get_batch(pick_indices(len(reader))).asnumpy()), ""
     except (decord.DECORDError, RuntimeError) as error:
         raise VideoError(f"damaged or no video: {str(error).strip().splitlines()[-1]}") from error
 
 
-DECODERS = {"pyav": _decode_pyav, "opencv": _decode_opencv, "decord": _decode_decord}
+DECODERS = {
+    "selective": _decode_selective,  # only what the picked frames need, by PyAV
+    "pyav": _decode_pyav,  # everything, in order
+    "decord": _decode_decord,
+    "opencv": _decode_opencv,  # everything, in order
+}
 
 
 def _decode_in_order(
     play: Callable[[], Iterator[Callable[[], np.ndarray]]], claimed: int, pick_indices: PickIndices
-) -> np.ndarray:
+) -> list[np.ndarray]:
     """Play the video from its start, keeping the picked frames; once more if the claimed number of frames was wrong.
 
     `play` yields, for each frame in turn, a function that makes its RGB picture: only picked frames are converted.
@@ -149,13 +168,13 @@ def _decode_in_order(
         if num_played == 0:
             raise VideoError("not one frame can be decoded")
         if num_played == num_frames:
-            return _stack([pictures[i] for i in indices])
+            return [pictures[i] for i in indices]
         num_frames = num_played
     raise VideoError("gives another number of frames each time it is decoded")
 
 
-def _stack(pictures: list[np.ndarray]) -> np.ndarray:
+def _of_one_size(pictures: list[np.ndarray]) -> list[np.ndarray]:
     sizes = sorted({picture.shape[1::-1] for picture in pictures})
     if len(sizes) > 1:
         raise VideoError(f"its frames change size: {', '.join(f'{width}x{height}' for width, height in sizes)}")
-    return np.stack(pictures)
+    return pictures

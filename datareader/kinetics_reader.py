@@ -13,10 +13,10 @@ FRAMES_STREAM, VIEW_STREAM = 0, 1  # a sample's two random streams: frames may b
 
 
 class Sample(NamedTuple):
-    """One clip, ready for a batch."""
+    """What is known of a clip besides its pixels."""
 
-    frames: np.ndarray | None
-    """uint8 (seg_num * seglen, 3, target_size, target_size), or None where no video could be read."""
+    is_readable: bool
+    """False where no video could be read; the pixels mean nothing then."""
     label: int
     """Class number; -1 where none is known."""
     index: int
@@ -25,15 +25,17 @@ class Sample(NamedTuple):
     """The name in the list, or the id stored in a pkl."""
     broken: list[list]
     """[index, reason] of each record that could not be read on the way to this clip."""
+    in_order: list[list]
+    """[index, reason] of the record if selective decoding had to decode it in order."""
 
 
 class KineticsReader:
-    """A data set whose keys are (epoch, index): all randomness of a sample comes from seed, epoch and index.
+    """The clips of a list: all randomness of a sample comes from seed, epoch and index.
 
     Args:
         records: the list.
         clip_format: "mp4" or "pkl".
-        decoder: see datareader/decode.py.
+        decoder, timeout_sec: see `decode_video`.
         seg_num, seglen: see `segment_indices`.
         short_size, target_size: pixels, see datareader/transforms.py.
         num_classes: labels stored in pkl files must lie below it; None where labels do not matter.
@@ -46,7 +48,8 @@ class KineticsReader:
         records: list[Record],
         *,
         clip_format: str,
-        decoder: str,
+        decoder: str = "selective",
+        timeout_sec: float | None = None,
         seg_num: int,
         seglen: int,
         short_size: int,
@@ -58,6 +61,7 @@ class KineticsReader:
         self.records = records
         self.clip_format = clip_format
         self.decoder = decoder
+        self.timeout_sec = timeout_sec
         self.seg_num = seg_num
         self.seglen = seglen
         self.short_size = short_size
@@ -69,22 +73,34 @@ class KineticsReader:
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The clip of a record; in training, the next readable one of the list if that cannot be read."""
-        epoch, index = key
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """Of a clip's pixels: (seg_num * seglen, 3, target_size, target_size)."""
+        return (self.seg_num * self.seglen, 3, self.target_size, self.target_size)
+
+    def read(self, epoch: int, index: int, clip: np.ndarray) -> Sample:
+        """Read the clip of a record; in training, the next readable one of the list if that cannot be read.
+
+        Args:
+            epoch: counted from 0.
+            index: the record's place in the list.
+            clip: uint8 of `clip_shape`, overwritten with the clip's pixels.
+        """
         broken = []
         for attempt in range(1 + (self.max_broken if self.seed is not None else 0)):
             position = (index + attempt) % len(self.records)
             record = self.records[position]
             try:
-                frames, label, video_id = self._read(record, epoch, position)
-                return Sample(frames, -1 if label is None else label, index, video_id, broken)
+                label, video_id, doubt = self._read(record, epoch, position, clip)
             except VideoError as error:
                 broken.append([position, str(error)])
+                continue
+            in_order = [[position, doubt]] if doubt else []
+            return Sample(True, -1 if label is None else label, index, video_id, broken, in_order)
         record = self.records[index]
-        return Sample(None, -1 if record.label is None else record.label, index, record.name, broken)
+        return Sample(False, -1 if record.label is None else record.label, index, record.name, broken, [])
 
-    def _read(self, record: Record, epoch: int, index: int) -> tuple[np.ndarray, int | None, str]:
+    def _read(self, record: Record, epoch: int, index: int, clip: np.ndarray) -> tuple[int | None, str, str]:
         is_training = self.seed is not None
 
         def pick_indices(num_frames: int) -> np.ndarray:
@@ -93,18 +109,19 @@ class KineticsReader:
 
         if self.clip_format == "pkl":
             video_id, label, frames = decode_pkl(record.path, pick_indices)
-            label = self._checked(label)
+            label, doubt = self._checked(label), ""
         else:
-            frames = decode_video(record.path, pick_indices, self.decoder)
+            frames, doubt = decode_video(record.path, pick_indices, self.decoder, self.timeout_sec)
             video_id, label = record.name, record.label
         frames = transforms.resize(frames, self.short_size)
-        height, width = frames.shape[1:3]
+        height, width = frames[0].shape[:2]
         if is_training:
             rng = np.random.default_rng([self.seed, epoch, index, VIEW_STREAM])
             view = transforms.random_view(width, height, self.target_size, rng)
         else:
             view = transforms.center_view(width, height, self.target_size)
-        return transforms.crop(frames, view, self.target_size), label, video_id
+        transforms.crop_into(clip, frames, view)
+        return label, video_id, doubt
 
     def _checked(self, label: object) -> int | None:
         if self.num_classes is None:

@@ -3,13 +3,14 @@
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import paddle
 
-from datareader.kinetics_reader import KineticsReader, Sample
+from datareader.kinetics_reader import KineticsReader
 
 PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
 SHARED_MEMORY = "/dev/shm"
@@ -30,6 +31,8 @@ class Batch(NamedTuple):
     """What results call each row."""
     broken: list[list]
     """[index, reason] of each record that could not be read."""
+    in_order: list[list]
+    """[index, reason] of each record that selective decoding had to decode in order."""
 
 
 class Loader:
@@ -59,16 +62,23 @@ class Loader:
         self.reader = reader
         self._batches = _Batches(len(reader), batch_size, shuffle_seed, rank, num_ranks, even_ranks)
         self._workers = None
-        if num_workers > 0:
-            self._workers = paddle.io.DataLoader(
-                reader,
-                batch_sampler=self._batches,
-                collate_fn=collate,
-                num_workers=num_workers,
-                prefetch_factor=PREFETCH_FACTOR,
-                persistent_workers=True,
-                use_shared_memory=_fits_shared_memory(reader, batch_size // num_ranks, num_workers),
-            )
+        self._in_order: dict[int, str] = {}
+        largest_batch = -(-batch_size // num_ranks)
+        if num_workers == 0:
+            self._batch_reader = _BatchReader(reader, largest_batch, reuse_array=True)
+            return
+        clip_bytes = int(np.prod(reader.clip_shape))
+        use_shared_memory = _fits_shared_memory(clip_bytes * largest_batch, num_workers, num_ranks)
+        self._workers = paddle.io.DataLoader(
+            # a batch that travels through a pipe is still needed while the next one is read
+            _BatchReader(reader, largest_batch, reuse_array=use_shared_memory),
+            batch_sampler=self._batches,
+            collate_fn=_only_item,
+            num_workers=num_workers,
+            prefetch_factor=PREFETCH_FACTOR,
+            persistent_workers=True,
+            use_shared_memory=use_shared_memory,
+        )
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -77,13 +87,28 @@ class Loader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, counted from 0."""
         self._batches.epoch = epoch
+        self._in_order = {}
         # without workers Paddle's DataLoader would read in a thread, and wait for ever if that fails
         for _, *fields in self._workers or self._read_here():
-            yield Batch(*fields)
+            batch = Batch(*fields)
+            self._in_order.update(batch.in_order)
+            yield batch
+
+    @property
+    def num_in_order(self) -> int:
+        """Videos of the epoch so far that selective decoding had to decode in order."""
+        return len(self._in_order)
+
+    def in_order_summary(self) -> str:
+        """The same with the reasons, as text; empty if there were none."""
+        if not self._in_order:
+            return ""
+        reasons = ", ".join(f"{number}: {reason}" for reason, number in Counter(self._in_order.values()).most_common())
+        return f"{self.num_in_order} of {len(self.reader)} videos were decoded in order, more slowly ({reasons})"
 
     def _read_here(self) -> Iterator[list]:
-        for keys in self._batches:
-            fields = collate([self.reader[key] for key in keys])
+        for (keys,) in self._batches:
+            fields = self._batch_reader[keys]
             yield [paddle.to_tensor(field) if isinstance(field, np.ndarray) else field for field in fields]
 
     def __del__(self):
@@ -94,7 +119,7 @@ class Loader:
 
 
 class _Batches(paddle.io.BatchSampler):
-    """Lists of (epoch, index) keys. The epoch travels with the key, so workers live on from epoch to epoch."""
+    """Each step's (epoch, index) keys, as one item. The epoch travels with them, so workers live on between epochs."""
 
     def __init__(
         self, num_clips: int, batch_size: int, shuffle_seed: int | None, rank: int, num_ranks: int, even_ranks: bool
@@ -113,7 +138,7 @@ class _Batches(paddle.io.BatchSampler):
             num_clips -= num_clips % self.batch_size
         return -(-num_clips // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[list[tuple[int, int]]]]:
         order = np.arange(self.num_clips)
         if self.shuffle_seed is not None:
             order = np.random.default_rng([self.shuffle_seed, self.epoch]).permutation(order)
@@ -121,31 +146,59 @@ class _Batches(paddle.io.BatchSampler):
             step_clips = order[step * self.batch_size : (step + 1) * self.batch_size]
             if self.even_ranks:
                 step_clips = step_clips[: len(step_clips) - len(step_clips) % self.num_ranks]
-            yield [(self.epoch, int(index)) for index in np.array_split(step_clips, self.num_ranks)[self.rank]]
+            yield [[(self.epoch, int(index)) for index in np.array_split(step_clips, self.num_ranks)[self.rank]]]
 
 
-def collate(samples: list[Sample]) -> list:
-    """Samples -> a placeholder and the fields of a Batch, with numpy arrays in place of tensors.
+class _BatchReader:
+    """What a worker holds: a step's keys -> a placeholder and the fields of a Batch, with numpy arrays for tensors.
 
-    The placeholder is there because Paddle's DataLoader waits for ever for a batch that holds no array.
+    Each clip is read straight into its place in the batch's array. The placeholder is there because Paddle's DataLoader
+    waits for ever for a batch that holds no array.
+
+    Args:
+        reader: the data set.
+        largest_batch: clips.
+        reuse_array: use the same array for every batch; whoever gets a batch has to copy it before asking for the next.
     """
-    readable = [sample for sample in samples if sample.frames is not None]
-    return [
-        np.zeros(1, dtype=np.int64),
-        np.stack([sample.frames for sample in readable]) if readable else None,
-        np.array([sample.label for sample in readable], dtype=np.int64) if readable else None,
-        [sample.index for sample in readable],
-        [sample.video_id for sample in readable],
-        [entry for sample in samples for entry in sample.broken],
-    ]
+
+    def __init__(self, reader: KineticsReader, largest_batch: int, reuse_array: bool):
+        self.reader = reader
+        self.largest_batch = largest_batch
+        self.reuse_array = reuse_array
+        self._array: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, keys: list[tuple[int, int]]) -> list:
+        if self._array is None or not self.reuse_array:
+            self._array = np.empty((self.largest_batch, *self.reader.clip_shape), np.uint8)
+        samples, num_readable = [], 0
+        for epoch, index in keys:
+            samples.append(self.reader.read(epoch, index, self._array[num_readable]))
+            num_readable += samples[-1].is_readable
+        readable = [sample for sample in samples if sample.is_readable]
+        return [
+            np.zeros(1, dtype=np.int64),
+            self._array[:num_readable] if readable else None,
+            np.array([sample.label for sample in readable], dtype=np.int64) if readable else None,
+            [sample.index for sample in readable],
+            [sample.video_id for sample in readable],
+            [entry for sample in samples for entry in sample.broken],
+            [entry for sample in samples for entry in sample.in_order],
+        ]
 
 
-def _fits_shared_memory(reader: KineticsReader, batch_size: int, num_workers: int) -> bool:
+def _only_item(items: list) -> list:
+    return items[0]
+
+
+def _fits_shared_memory(batch_bytes: int, num_workers: int, num_ranks: int) -> bool:
     """Whether the batches that are under way fit into shared memory; a batch beyond it would kill the process."""
     if not os.path.isdir(SHARED_MEMORY):
         return False
-    batch_bytes = batch_size * reader.seg_num * reader.seglen * 3 * reader.target_size**2
-    needed = batch_bytes * num_workers * (PREFETCH_FACTOR + 1)
+    # those that the workers prepare, the one in use, and one to spare; on each rank, as if all ran on this machine
+    needed = batch_bytes * (num_workers * PREFETCH_FACTOR + 2) * num_ranks
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         logger.warning(

@@ -37,35 +37,32 @@ def random_view(width: int, height: int, target_size: int, rng: np.random.Genera
     return View(left_px, top_px, bool(rng.random() < 0.5))
 
 
-def resize(frames: np.ndarray, short_size: int) -> np.ndarray:
+def resize(frames: list[np.ndarray], short_size: int) -> list[np.ndarray]:
     """Resize with Pillow's bilinear filter.
 
     Args:
-        frames: uint8 (T, H, W, 3).
+        frames: T pictures of one size, uint8 (H, W, 3).
         short_size: see `scaled_size`.
 
     Returns:
-        uint8 (T, h, w, 3); the frames themselves if they have that size already.
+        T pictures, uint8 (h, w, 3); the frames themselves if they have that size already.
     """
-    height, width = frames.shape[1:3]
+    height, width = frames[0].shape[:2]
     size = scaled_size(width, height, short_size)
     if size == (width, height):
         return frames
-    return np.stack([np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames])
+    return [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames]
 
 
-def crop(frames: np.ndarray, view: View, target_size: int) -> np.ndarray:
-    """Cut the view out and put channels first.
+def crop_into(clip: np.ndarray, frames: list[np.ndarray], view: View) -> None:
+    """Cut the view out of each frame, channels first, straight into a clip's place in a batch.
 
     Args:
-        frames: uint8 (T, H, W, 3).
+        clip: uint8 (T, 3, target_size, target_size), overwritten.
+        frames: T pictures, uint8 (H, W, 3).
         view: where to cut, and whether to mirror.
-        target_size: side of the square, in pixels.
-
-    Returns:
-        uint8 (T, 3, target_size, target_size), contiguous.
     """
-    frames = frames[:, view.top_px : view.top_px + target_size, view.left_px : view.left_px + target_size]
-    if view.mirrored:
-        frames = frames[:, :, ::-1]
-    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+    size = clip.shape[-1]
+    for channels, frame in zip(clip, frames, strict=True):
+        square = frame[view.top_px : view.top_px + size, view.left_px : view.left_px + size]
+        np.copyto(channels, (square[:, ::-1] if view.mirrored else square).transpose(2, 0, 1))

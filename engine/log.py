@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,13 +14,22 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
 
 def start_logging() -> None:
-    """Plain lines on stdout, with the time in front; warnings say that they are warnings."""
+    """Plain lines on stdout, with the time in front; warnings say that they are warnings.
+
+    Raises:
+        ValueError: the environment variable TSN_LOG_LEVEL, "info" without it, is no level.
+    """
+    level = os.environ.get("TSN_LOG_LEVEL", "info").upper()
+    if level not in LEVELS:
+        raise ValueError(f"TSN_LOG_LEVEL is {level.lower()!r}; it takes {', '.join(LEVELS).lower()}")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter())
     root = logging.getLogger()
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
     # Paddle may have put a console handler there, which would print every line twice
     root.handlers = [old for old in root.handlers if type(old) is not logging.StreamHandler] + [handler]
 

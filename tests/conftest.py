@@ -22,15 +22,16 @@ SMALL_MODEL = [
 """Flags for a model that trains in seconds; the sections' own flags come from `small_flags`."""
 
 
-def write_video(path: Path, frames: np.ndarray, codec: str = "libx264", crf: int = 1) -> Path:
-    """Encode uint8 RGB frames (T, H, W, 3) at 25 frames per second, nearly without loss."""
+def write_video(
+    path: Path, frames: np.ndarray, codec: str = "libx264", crf: int = 1, options: dict[str, str] | None = None
+) -> Path:
+    """Encode uint8 RGB frames (T, H, W, 3) at 25 frames per second; with libx264 nearly without loss."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    defaults = {"crf": str(crf), "threads": "1"} if codec == "libx264" else {}
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=25, options=defaults | (options or {}))
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        if codec == "libx264":
-            stream.options = {"crf": str(crf), "threads": "1"}
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -6,7 +6,13 @@ from datareader import READERS
 from datareader.loader import Loader
 from datareader.records import read_list
 
-SETTINGS = {"clip_format": "mp4", "decoder": "pyav", "seg_num": 2, "seglen": 1, "short_size": 72, "target_size": 64}
+SETTINGS = {
+    "clip_format": "mp4",
+    "seg_num": 2,
+    "seglen": 1,
+    "short_size": 72,
+    "target_size": 64,
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +60,7 @@ def test_ranks_share_each_list_without_loss_or_repetition(records, num_clips, st
     reader = READERS["TSN"]((records * 3)[:num_clips], **SETTINGS)
     keys = [list(Loader(reader, 8, rank=rank, num_ranks=2)._batches) for rank in range(2)]
     assert [len(rank_keys) for rank_keys in keys] == [steps, steps]
-    assert sorted(index for rank in keys for step in rank for _, index in step) == list(range(num_clips))
+    assert sorted(index for rank in keys for (step,) in rank for _, index in step) == list(range(num_clips))
 
 
 def test_in_training_ranks_have_equal_shares_at_every_step(records):
@@ -63,7 +69,7 @@ def test_in_training_ranks_have_equal_shares_at_every_step(records):
         reader.records = (records * 3)[:num_clips]
         for rank in range(2):
             loader = Loader(reader, 8, shuffle_seed=0, rank=rank, num_ranks=2, even_ranks=True)
-            assert [len(step) for step in loader._batches] == sizes and len(loader) == len(sizes)
+            assert [len(step) for (step,) in loader._batches] == sizes and len(loader) == len(sizes)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

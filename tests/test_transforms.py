@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datareader.transforms import View, center_view, crop, random_view, resize, scaled_size
+from datareader.transforms import View, center_view, crop_into, random_view, resize, scaled_size
 
 
 @pytest.mark.parametrize(
@@ -27,17 +27,18 @@ def test_center_rounds_halves_to_even():
 
 
 def test_resize_keeps_frames_that_fit():
-    frames = np.zeros((2, 64, 80, 3), np.uint8)
+    frames = [np.zeros((64, 80, 3), np.uint8)] * 2
     assert resize(frames, 64) is frames
-    assert resize(frames, 32).shape == (2, 32, 42, 3)
+    assert [frame.shape for frame in resize(frames, 32)] == [(32, 42, 3)] * 2
 
 
 def test_crop_and_mirror():
-    frames = np.arange(1 * 4 * 5 * 3, dtype=np.uint8).reshape(1, 4, 5, 3)
-    cut = crop(frames, View(2, 1, False), 3)
-    assert cut.shape == (1, 3, 3, 3) and cut.flags.c_contiguous
-    assert np.array_equal(cut[0, 1], frames[0, 1:4, 2:5, 1])
-    assert np.array_equal(crop(frames, View(2, 1, True), 3), cut[..., ::-1])
+    frame = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    plain, mirrored = np.empty((2, 2, 3, 3, 3), np.uint8)
+    crop_into(plain, [frame, frame], View(2, 1, False))
+    crop_into(mirrored, [frame, frame], View(2, 1, True))
+    assert np.array_equal(plain[1, 1], frame[1:4, 2:5, 1])
+    assert np.array_equal(mirrored, plain[..., ::-1])
 
 
 def test_random_views_reach_every_place_and_stay_inside():

@@ -1,0 +1,144 @@
+"""Decode only what the wanted frames need, with the same bytes as decoding everything; or say why that cannot be sure.
+
+The packets tell, undecoded, when each frame is shown and where decoding can begin. For a wanted frame the decoder gets
+the packets from the key frame before it on; on the way it leaves out the frames that no other needs (`skip_frame =
+NONREF`). All of this rests on every packet being one frame shown at the packet's time. `Doubt` says where it is not so.
+"""
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable
+
+import av
+import numpy as np
+
+from datareader.video import Video
+
+ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
+"""Codecs, in FFmpeg's names. Others have packets that are not shown (VP8), or two for one frame (MPEG-2 fields)."""
+EMPTY_MPEG4_BYTES = 10  # a packet without a picture, which stands in for a B-frame that was packed into an earlier one
+
+
+class Doubt(Exception):
+    """Why the packets of this video cannot tell which frames decoding gives: it has to be decoded in order."""
+
+
+def decode_selectively(video: Video, pick_indices: Callable[[int], np.ndarray]) -> list[np.ndarray]:
+    """The picked frames' pictures, uint8 RGB (H, W, 3) each.
+
+    Raises:
+        Doubt: see there; found before decoding or on the way.
+        VideoError: damaged, or out of time.
+    """
+    check_packets(video)
+    times = [info.time for info in video.packet_infos]
+    shown = sorted((info.time, position) for position, info in enumerate(video.packet_infos) if info.is_shown)
+    indices = pick_indices(len(shown)).tolist()
+    wanted = {shown[index][1] for index in indices}
+    ranges = packet_ranges(times, [info.is_key for info in video.packet_infos], wanted)
+    pictures = _decode_ranges(video, ranges, times, wanted)
+    if len(pictures) < len(wanted):
+        raise Doubt("a frame is missing that its packet announces")
+    return [pictures[shown[index][0]] for index in indices]
+
+
+def packet_ranges(times: list[int], are_keys: list[bool], wanted: set[int]) -> list[range]:
+    """Which packets to decode, in runs; each run begins at a key frame.
+
+    Args:
+        times: when each packet's frame is shown, in the order of the file.
+        are_keys: whether decoding can begin there.
+        wanted: positions of packets.
+
+    Returns:
+        Ascending, disjoint ranges of positions. A wanted frame's run begins at the last key frame before it that is not
+        shown later: frames that follow a key frame in the file but are shown before it need the one before that.
+    """
+    keys = [position for position, is_key in enumerate(are_keys) if is_key]
+    ranges: list[range] = []
+    for position in sorted(wanted):
+        number = bisect_right(keys, position) - 1
+        while number > 0 and times[keys[number]] > times[position]:
+            number -= 1
+        start = keys[number]
+        while ranges and start <= ranges[-1].stop:  # it may reach back over several runs
+            start = min(start, ranges.pop().start)
+        ranges.append(range(start, position + 1))
+    return ranges
+
+
+def check_packets(video: Video) -> None:
+    """Raise Doubt if the packets cannot be trusted, as far as can be seen without decoding."""
+    infos = video.packet_infos
+    times = [info.time for info in infos]
+    if video.reading_error:
+        raise Doubt(f"its end cannot be read: {video.reading_error}")
+    if video.codec_name not in ONE_FRAME_PER_PACKET:
+        raise Doubt(f"a packet of {video.codec_name} is not always one frame")
+    if None in times or not times:
+        raise Doubt("it has packets without a time")
+    if len({info.time for info in infos if info.is_shown}) < sum(info.is_shown for info in infos):
+        raise Doubt("times occur twice")
+    if not infos[0].is_key or min(times) < times[0]:
+        raise Doubt("it does not begin with a key frame")
+    if video.decoder.has_b_frames and (video.format_name == "avi" or (len(times) > 2 and times == sorted(times))):
+        raise Doubt("its times are those of decoding, not of showing")
+    if video.codec_name == "mpeg4" and min(info.num_bytes for info in infos) <= EMPTY_MPEG4_BYTES:
+        raise Doubt("it has packets without a picture (packed B-frames)")
+    if not all(info.is_whole for info in infos):
+        raise Doubt("a packet is damaged")
+
+
+def _decode_ranges(video: Video, ranges: list[range], times: list[int], wanted: set[int]) -> dict[int, np.ndarray]:
+    """{time: picture} of the wanted frames that the decoder returns."""
+    wanted_times = {times[position] for position in wanted}
+    unwanted = "NONREF" if _nonref_is_never_needed(video) else "DEFAULT"
+    starts = {packets.start for packets in ranges}
+    pictures: dict[int, np.ndarray] = {}
+    start_time = last_time = None
+
+    def take(frames: list[av.VideoFrame]) -> None:
+        nonlocal last_time
+        for frame in frames:
+            if frame.pts is None or (last_time is not None and frame.pts <= last_time):
+                raise Doubt("frames come in another order than their times")
+            if frame.is_corrupt or frame.interlaced_frame:
+                raise Doubt("a frame is damaged" if frame.is_corrupt else "it is interlaced")
+            if frame.pts == start_time and not frame.key_frame:
+                raise Doubt("a key frame is none")
+            last_time = frame.pts
+            if frame.pts in wanted_times:
+                pictures[frame.pts] = video.to_rgb(frame)
+
+    video.decoder.flush_buffers()
+    try:
+        for position, packet in video.packets(itertools.chain.from_iterable(ranges)):
+            if position in starts:
+                if start_time is not None:
+                    take(_drain(video))
+                start_time, last_time = times[position], None
+            video.decoder.skip_frame = "DEFAULT" if position in wanted else unwanted
+            take(video.decoder.decode(packet))
+        take(_drain(video))
+    except av.FFmpegError as error:
+        raise Doubt(f"a packet cannot be decoded: {error.strerror}") from error
+    return pictures
+
+
+def _drain(video: Video) -> list[av.VideoFrame]:
+    """The frames that the decoder still holds; it is ready for another place in the file afterwards."""
+    video.decoder.skip_frame = "DEFAULT"
+    frames = video.decoder.decode(None)
+    video.decoder.flush_buffers()
+    return frames
+
+
+def _nonref_is_never_needed(video: Video) -> bool:
+    """Whether the decoder can leave out frames marked as no reference at any time, and nothing refers to them.
+
+    libdav1d (AV1) decides once, when it is opened. In H.265 with temporal layers, higher layers may refer to them.
+    """
+    if video.codec_name == "hevc":
+        header = video.extradata
+        return header[:1] == b"\x01" and len(header) > 21 and (header[21] >> 3) & 7 == 1  # numTemporalLayers in hvcC
+    return video.codec_name in ("h264", "mpeg4")

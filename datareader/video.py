@@ -1,0 +1,189 @@
+"""One video file, opened with PyAV: its packets, its decoder, its pictures. Knows no wanted frames."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+KEPT_BYTES = (
+    64 << 20
+)  # packets of a file up to this size stay in memory between its two passes; a larger one is read again
+ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
+
+
+class VideoError(ValueError):
+    """One video cannot be read; the message says why, the caller knows which."""
+
+
+class Deadline:
+    """The time that reading one file may take.
+
+    Args:
+        limit_sec: seconds from now; None: no limit.
+    """
+
+    def __init__(self, limit_sec: float | None):
+        self.limit_sec = limit_sec
+        self._end_sec = None if limit_sec is None else time.monotonic() + limit_sec
+
+    def left_sec(self) -> float | None:
+        return None if self._end_sec is None else max(self._end_sec - time.monotonic(), 0.001)
+
+    def check(self) -> None:
+        """Raise VideoError if the time is over."""
+        if self._end_sec is not None and time.monotonic() > self._end_sec:
+            raise VideoError(f"takes longer than {self.limit_sec:g} s to read")
+
+
+class PacketInfo(NamedTuple):
+    """What a packet says of its frame without being decoded."""
+
+    time: int | None
+    """When the frame is shown, in the stream's time base."""
+    is_key: bool
+    """Decoding can begin here."""
+    is_shown: bool
+    """False where an edit list cuts the frame away: decoded, since others need it, but never returned."""
+    is_whole: bool
+    """Nothing is cut off, and the parts of a packet of H.264 or H.265 add up; otherwise the decoder drops the frame."""
+    num_bytes: int
+
+
+class Video:
+    """A file's video stream; of several, the one that FFmpeg calls the best. Close it, or use it in a `with`.
+
+    Args:
+        path: a local file.
+        deadline: checked at every packet.
+
+    Raises:
+        VideoError: damaged, or no video in it.
+    """
+
+    def __init__(self, path: str, deadline: Deadline):
+        self.deadline = deadline
+        self._path = path
+        self._container = self._open()
+        try:
+            stream = self._container.streams.best("video")
+            if stream is None:
+                raise VideoError("has no video stream")
+            self._stream_index = stream.index
+            self.format_name = self._container.format.name
+            self.codec_name = stream.codec_context.codec.canonical_name
+            self.decoder = stream.codec_context
+            self.extradata = self.decoder.extradata or b""
+            self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
+            self._nal_length_bytes = _nal_length_bytes(self.codec_name, self.extradata)
+            self.reading_error = ""
+            """Why the packets end before the file does, if they do."""
+            self._kept: list[av.Packet] | None = []
+            self.packet_infos = self._read_all()
+            self.num_refused = 0
+            """Packets that the decoder refused, when `frames` was last asked."""
+        except BaseException:
+            self.close()
+            raise
+        self._reformatter = VideoReformatter()  # one for all pictures: it keeps its tables
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._kept = None
+        self._container.close()
+
+    def packets(self, positions: Iterable[int] | None = None) -> Iterator[tuple[int, av.Packet]]:
+        """(position, packet) in the order of the file; positions count from 0.
+
+        Args:
+            positions: ascending; None: all.
+        """
+        wanted = range(len(self.packet_infos)) if positions is None else positions
+        if self._kept is not None:
+            for position in wanted:
+                self.deadline.check()
+                yield position, self._kept[position]
+            return
+        remaining = iter(wanted)
+        following = next(remaining, None)
+        with self._open() as container:
+            for position, packet in enumerate(self._demux(container)):
+                if following is None:
+                    return
+                if position == following:
+                    yield position, packet
+                    following = next(remaining, None)
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Every frame that the decoder returns, in its order; packets that it refuses are passed over and counted."""
+        self.decoder.flush_buffers()
+        self.decoder.skip_frame = "DEFAULT"
+        self.num_refused = 0
+        for _, packet in self.packets():
+            try:
+                yield from self.decoder.decode(packet)
+            except av.FFmpegError:
+                self.num_refused += 1
+        try:
+            yield from self.decoder.decode(None)
+        except av.FFmpegError:
+            self.num_refused += 1
+
+    def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        """The frame's picture, upright, uint8 (H, W, 3)."""
+        plane = self._reformatter.reformat(frame, format="rgb24").planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # a view: FFmpeg's own memory
+        picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+        return np.rot90(picture, frame.rotation // 90)  # both count quarters counter-clockwise
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            return av.open(f"file:{self._path}", options=ONLY_LOCAL_FILES, timeout=self.deadline.left_sec())
+        except av.FFmpegError as error:
+            self.deadline.check()
+            raise VideoError(f"damaged or no video: {error.strerror}") from error
+
+    def _demux(self, container: av.container.InputContainer) -> Iterator[av.Packet]:
+        """The packets that hold something, to the end or to where reading fails."""
+        try:
+            for packet in container.demux(container.streams[self._stream_index]):
+                self.deadline.check()
+                if packet.size:
+                    yield packet
+        except av.FFmpegError as error:
+            self.deadline.check()
+            self.reading_error = error.strerror
+
+    def _read_all(self) -> list[PacketInfo]:
+        infos, num_bytes = [], 0
+        for packet in self._demux(self._container):
+            is_whole = not packet.is_corrupt and _parts_add_up(packet, self._nal_length_bytes)
+            infos.append(PacketInfo(packet.pts, packet.is_keyframe, not packet.is_discard, is_whole, packet.size))
+            num_bytes += packet.size
+            if num_bytes > KEPT_BYTES:
+                self._kept = None
+            if self._kept is not None:
+                self._kept.append(packet)
+        return infos
+
+
+def _nal_length_bytes(codec_name: str, extradata: bytes) -> int:
+    """How many bytes the length before each NAL unit of H.264 and H.265 takes; 0: the stream has no lengths."""
+    offset = {"h264": 4, "hevc": 21}.get(codec_name, len(extradata))  # of lengthSizeMinusOne in avcC and hvcC
+    return (extradata[offset] & 3) + 1 if extradata[:1] == b"\x01" and len(extradata) > offset else 0
+
+
+def _parts_add_up(packet: av.Packet, length_bytes: int) -> bool:
+    if not length_bytes:
+        return True
+    content, position = memoryview(packet), 0
+    while position + length_bytes < len(content):
+        position += length_bytes + int.from_bytes(content[position : position + length_bytes], "big")
+    return position == len(content)
