@@ -75,8 +75,10 @@ def check_packets(video: Video) -> None:
         raise Doubt(f"its end cannot be read: {video.reading_error}")
     if video.codec_name not in ONE_FRAME_PER_PACKET:
         raise Doubt(f"a packet of {video.codec_name} is not always one frame")
-    if None in times or not times:
+    if None in times:
         raise Doubt("it has packets without a time")
+    if not any(info.is_shown for info in infos):
+        raise Doubt("no packet is shown")
     if len({info.time for info in infos if info.is_shown}) < sum(info.is_shown for info in infos):
         raise Doubt("times occur twice")
     if not infos[0].is_key or min(times) < times[0]:

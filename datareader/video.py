@@ -71,6 +71,8 @@ class Video:
             stream = self._container.streams.best("video")
             if stream is None:
                 raise VideoError("has no video stream")
+            if stream.codec_context is None:
+                raise VideoError("is in a codec that FFmpeg does not know")
             self._stream_index = stream.index
             self.format_name = self._container.format.name
             self.codec_name = stream.codec_context.codec.canonical_name
@@ -145,7 +147,12 @@ class Video:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            return av.open(f"file:{self._path}", options=ONLY_LOCAL_FILES, timeout=self.deadline.left_sec())
+            return av.open(
+                f"file:{self._path}",
+                options=ONLY_LOCAL_FILES,
+                timeout=self.deadline.left_sec(),
+                metadata_errors="replace",  # a title in another encoding is no reason to refuse the pictures
+            )
         except av.FFmpegError as error:
             self.deadline.check()
             raise VideoError(f"damaged or no video: {error.strerror}") from error
@@ -160,6 +167,8 @@ class Video:
         except av.FFmpegError as error:
             self.deadline.check()
             self.reading_error = error.strerror
+        except IndexError:  # how PyAV meets a stream that the file did not announce
+            self.reading_error = "a further stream begins in its middle"
 
     def _read_all(self) -> list[PacketInfo]:
         infos, num_bytes = [], 0

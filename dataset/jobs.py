@@ -55,8 +55,10 @@ def run_jobs(
                     yield running.pop(future), _result(future, timeout_sec)
                     bar.update()
         pool.close()
-    finally:  # an error and Ctrl-C come here with jobs still running
+    except BaseException:  # an error or Ctrl-C, with jobs still running
         pool.stop()
+        raise
+    finally:
         pool.join()
 
 
