@@ -37,7 +37,7 @@ def read_list(list_path: str | Path | None, clip_format: str = "mp4", num_classe
         raise ValueError("no list of videos: set filelist in the config's section, or give --filelist to infer.py")
     list_path = Path(list_path)
     if not list_path.is_file():
-        raise FileNotFoundError(f"{list_path}: no such list file; correct filelist in the config")
+        raise FileNotFoundError(f"{list_path}: no such list file; correct its path")
     try:
         lines = list_path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
