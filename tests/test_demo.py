@@ -3,13 +3,15 @@
 import csv
 import json
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from datareader.decode import decode_video
+import command_line
 from datareader.records import read_list
 from dataset.demo import make_demo
+from dataset.jobs import Failure
 
 CLASSES = [
     "biking through city",
@@ -21,19 +23,29 @@ CLASSES = [
 ]
 
 
-def make(folder, *flags: str) -> int:
-    return make_demo.main([f"--out={folder}", "--train_clips=1", "--val_clips=1", *flags])
+def make(folder, *flags: str) -> None:
+    make_demo.main([f"--out={folder}", "--train_clips=1", "--val_clips=1", *flags])
+
+
+def mistake(capsys, folder, *flags: str) -> str:
+    """The one line with which the command ends."""
+    with pytest.raises(SystemExit) as caught:
+        command_line.run(lambda: make(folder, *flags))
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "data"
-    assert make(folder, "--workers=2") == 0
+    make(folder, "--workers=2")
     return folder
 
 
 def all_frames(path) -> np.ndarray:
-    return decode_video(str(path), np.arange)
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_the_shape_is_that_of_kinetics(demo):
@@ -56,13 +68,13 @@ def test_the_lists_can_be_read(demo):
 
 
 def test_same_seed_same_pixels_whatever_the_number_of_clips_and_processes(demo, tmp_path):
-    assert make_demo.main([f"--out={tmp_path}", "--train_clips=1", "--val_clips=2", "--workers=1"]) == 0
+    make_demo.main([f"--out={tmp_path}", "--train_clips=1", "--val_clips=2", "--workers=1"])
     for path in sorted(demo.rglob("*.mp4")):
         assert np.array_equal(all_frames(path), all_frames(tmp_path / path.relative_to(demo))), path
 
 
 def test_another_seed_makes_another_data_set(demo, tmp_path):
-    assert make(tmp_path, "--seed=1") == 0
+    make(tmp_path, "--seed=1")
     assert not {path.name for path in demo.rglob("*.mp4")} & {path.name for path in tmp_path.rglob("*.mp4")}
 
 
@@ -70,7 +82,7 @@ def test_made_again_it_only_fills_gaps(demo):
     paths = sorted(demo.rglob("*.mp4"))
     before, gone = [path.stat().st_mtime_ns for path in paths], all_frames(paths[3])
     paths[3].unlink()
-    assert make(demo) == 0
+    make(demo)
     assert np.array_equal(all_frames(paths[3]), gone)
     after = [path.stat().st_mtime_ns for path in paths]
     assert after[:3] == before[:3] and after[4:] == before[4:]
@@ -78,21 +90,27 @@ def test_made_again_it_only_fills_gaps(demo):
 
 @pytest.mark.parametrize("flags, part", [(["--seed=2"], "other settings"), (["--train_clips=2"], "other settings")])
 def test_another_data_set_is_not_mixed_in(demo, capsys, flags, part):
-    assert make(demo, *flags) == 2
-    assert part in capsys.readouterr().err
+    assert part in mistake(capsys, demo, *flags)
 
 
 def test_bad_arguments_are_refused(tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert make(tmp_path / "file" / "inside") == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    with pytest.raises(SystemExit) as caught:
-        make(tmp_path, "--val_clips=0")
-    assert caught.value.code == 2
+    assert str(tmp_path / "file" / "inside") in mistake(capsys, tmp_path / "file" / "inside")
+    assert "argument --val_clips: 0 is too small" in mistake(capsys, tmp_path, "--val_clips=0")
+    assert "argument --workers: invalid whole number: 'x'" in mistake(capsys, tmp_path, "--workers=x")
+    assert "--seed=-1 is less than 0" in mistake(capsys, tmp_path, "--seed=-1")
+    assert "is not empty and holds no demo.json" in mistake(capsys, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_clip_whose_process_died_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(make_demo, "run_jobs", lambda work, jobs, *_: [(jobs[0], Failure("it died"))])
+    assert f"{tmp_path}/train/{CLASSES[0]}/" in (line := mistake(capsys, tmp_path)) and "it died" in line
+    assert not list(tmp_path.glob("*.list"))
 
 
 def test_contact_sheet(tmp_path):
-    assert make_demo.main([f"--contact_sheet={tmp_path / 'sheet.png'}"]) == 0
+    make_demo.main([f"--contact_sheet={tmp_path / 'sheet.png'}"])
     assert (tmp_path / "sheet.png").stat().st_size < 200_000
     assert Image.open(tmp_path / "sheet.png").size[0] > 600
 

@@ -9,24 +9,21 @@ processes.
 import argparse
 import csv
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 
-from tqdm import tqdm
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from command_line import OneLineParser, positive_int, run
+from dataset.demo.actions import ACTIONS
+from dataset.demo.clips import Clip
+from dataset.demo.contact_sheet import write_contact_sheet
+from dataset.jobs import Failure, default_workers, run_jobs
 
 HERE = Path(__file__).resolve().parent
-if __name__ == "__main__":  # run as a script: the imports below start from the project's root
-    sys.path.insert(0, str(HERE.parent.parent))
-
-from dataset.demo.actions import ACTIONS  # noqa: E402
-from dataset.demo.clips import Clip  # noqa: E402
-from dataset.demo.contact_sheet import write_contact_sheet  # noqa: E402
-
 VERSION = 1  # of the drawings: raise it when a change makes other pixels
 LABELS = list(ACTIONS)
 # Training clips are numbered from 0; the validation clips' numbers lie beyond any training clip's.
@@ -34,39 +31,21 @@ FIRST_NUMBER = {"train": 0, "val": 1_000_000}
 INFER_CLIPS = 2  # of each class
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
-
-    def error(self, message: str) -> None:
-        self.exit(2, f"make_demo: {message}\n")
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description="Make a small action data set in the shape of Kinetics.")
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = OneLineParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--out", type=Path, default=HERE / "data", help="the folder to make (default: %(default)s)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="another seed makes another data set (default: 0)")
-    parser.add_argument("--train_clips", type=whole(1), default=40, help="per class (default: 40)")
-    parser.add_argument("--val_clips", type=whole(1), default=10, help="per class (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed makes another data set (default: 0)")
+    parser.add_argument("--train_clips", type=positive_int, default=40, help="per class (default: 40)")
+    parser.add_argument("--val_clips", type=positive_int, default=10, help="per class (default: 10)")
     parser.add_argument(
-        "--workers", type=whole(1), default=os.cpu_count(), help="processes (default: one for each core)"
+        "--workers", type=positive_int, default=default_workers(), help="processes (default: one for each core)"
     )
     parser.add_argument(
         "--contact_sheet", type=Path, metavar="FILE.png", help="only write a picture with some clips of each class"
     )
     return parser.parse_args(argv)
-
-
-def whole(least: int):
-    """A converter of an argument to a whole number of at least `least`."""
-
-    def convert(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
-        return number
-
-    convert.__name__ = "whole number"  # what argparse calls it when it is not one
-    return convert
 
 
 def plan_clips(seed: int, counts: dict[str, int]) -> dict[str, list[Clip]]:
@@ -107,12 +86,12 @@ def write_clip(out: Path, job: tuple[str, Clip]) -> None:
 
 
 def write_clips(out: Path, splits: dict[str, list[Clip]], workers: int) -> None:
-    """Makes all the clips with a pool of processes."""
+    """Makes all the clips in worker processes."""
     jobs = [(split, clip) for split, clips in splits.items() for clip in clips]
-    with Pool(workers) as pool:
-        done = pool.imap_unordered(partial(write_clip, out), jobs)
-        for _ in tqdm(done, total=len(jobs), unit="clip", disable=None):  # None: only on a terminal
-            pass
+    for (split, clip), result in run_jobs(partial(write_clip, out), jobs, workers, "clip"):
+        if isinstance(result, Failure):
+            path = out / clip_path(split, clip)
+            raise OSError(f"{path}: not made, {result.reason}; run it again with fewer --workers")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -151,23 +130,17 @@ def make_demo(out: Path, seed: int, train_clips: int, val_clips: int, workers: i
     return sum(map(len, splits.values()))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     args, begin = parse_args(argv), time.perf_counter()
-    try:
-        if args.contact_sheet:
-            write_contact_sheet(args.contact_sheet, args.seed)
-            print(f"wrote {args.contact_sheet}")
-        else:
-            count = make_demo(args.out, args.seed, args.train_clips, args.val_clips, args.workers)
-            print(f"{count} clips in {args.out} ({time.perf_counter() - begin:.0f} s)")
-    except OSError as error:
-        print(f"make_demo: cannot write: {error}", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"make_demo: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if args.seed < 0:
+        raise ValueError(f"--seed={args.seed} is less than 0; give a whole number from 0")
+    if args.contact_sheet:
+        write_contact_sheet(args.contact_sheet, args.seed)
+        print(f"wrote {args.contact_sheet}")
+    else:
+        count = make_demo(args.out, args.seed, args.train_clips, args.val_clips, args.workers)
+        print(f"{count} clips in {args.out} ({time.perf_counter() - begin:.0f} s)")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
