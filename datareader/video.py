@@ -43,6 +43,8 @@ class PacketInfo(NamedTuple):
 
     time: int | None
     """When the frame is shown, in the stream's time base."""
+    decoding_time: int | None
+    """When it has to be decoded; earlier where frames are reordered."""
     is_key: bool
     """Decoding can begin here."""
     is_shown: bool
@@ -76,6 +78,10 @@ class Video:
             self._stream_index = stream.index
             self.format_name = self._container.format.name
             self.codec_name = stream.codec_context.codec.canonical_name
+            self.time_base = stream.time_base
+            """Seconds that a packet's and a frame's time counts in."""
+            self.average_rate = stream.average_rate
+            """Frames per second; None where the file does not say."""
             self.decoder = stream.codec_context
             self.extradata = self.decoder.extradata or b""
             self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
@@ -174,7 +180,8 @@ class Video:
         infos, num_bytes = [], 0
         for packet in self._demux(self._container):
             is_whole = not packet.is_corrupt and _parts_add_up(packet, self._nal_length_bytes)
-            infos.append(PacketInfo(packet.pts, packet.is_keyframe, not packet.is_discard, is_whole, packet.size))
+            is_shown = not packet.is_discard
+            infos.append(PacketInfo(packet.pts, packet.dts, packet.is_keyframe, is_shown, is_whole, packet.size))
             num_bytes += packet.size
             if num_bytes > KEPT_BYTES:
                 self._kept = None

@@ -39,10 +39,29 @@ def test_dependencies_point_one_way(path):
         assert not found & {"paddle", "builders", *WINGS}
 
 
+DATASET_COMMANDS = [ROOT / "dataset" / "demo" / "make_demo.py"] + [
+    ROOT / "dataset" / "kinetics" / f"{name}.py" for name in ("make_lists", "check_videos", "transcode", "video2pkl")
+]
+
+
+@pytest.mark.parametrize("path", DATASET_COMMANDS, ids=lambda path: path.name)
+def test_data_set_commands_run_without_paddle(path):
+    """On the many machines that prepare a data set, PyAV is enough."""
+    code = "import runpy, sys; sys.modules['paddle'] = None; sys.argv[1:] = ['--help']; "
+    code += f"runpy.run_path({str(path)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"python {path.relative_to(ROOT)}" in done.stdout
+
+
 UNSAFE_LOADERS = {"paddle.load", "pickle.load", "pickle.loads", "numpy.load", "np.load", "torch.load"}
 
 
-@pytest.mark.parametrize("path", [*MODULES, *(ROOT / "scripts").glob("*.py")], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [*MODULES, *(path for folder in ("scripts", "dataset", "benchmarks") for path in (ROOT / folder).rglob("*.py"))],
+    ids=lambda path: path.name,
+)
 def test_no_file_is_read_by_a_loader_that_runs_pickles(path):
     calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     assert not UNSAFE_LOADERS & {ast.unparse(call) for call in calls}
