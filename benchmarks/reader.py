@@ -1,6 +1,6 @@
 """How fast videos are read: each decoder by itself, then the whole reader.
 
-    python benchmarks/reader.py                                   # on clips that it makes, into benchmarks/clips
+    python benchmarks/reader.py                                   # on clips that it makes, into benchmarks/data
     python benchmarks/reader.py --videos /data/k400/val --seg_num 3,7,25
     python benchmarks/reader.py --videos dataset/kinetics/val.list --num_clips 100
 
@@ -31,7 +31,7 @@ from datareader.kinetics_reader import KineticsReader  # noqa: E402
 from datareader.records import Record, read_list  # noqa: E402
 from datareader.sampling import segment_indices  # noqa: E402
 
-OWN_CLIPS = ROOT / "benchmarks" / "clips"
+OWN_CLIPS = ROOT / "benchmarks" / "data"
 REFERENCE = "decord"
 ORDER = ("opencv", "decord", "pyav", "selective")
 BATCH_SIZE = 4
@@ -185,9 +185,9 @@ def compare_with_decoding(reader: KineticsReader, paths: list[str], seg_num: int
     """CPU milliseconds per clip of the reader, and their ratio to those of decoding alone; clip by clip in turn."""
     import paddle
 
-    from datareader.loader import _BatchReader
+    from datareader.loader import BatchReader
 
-    batch_reader = _BatchReader(reader, 1, reuse_array=True)
+    batch_reader = BatchReader(reader, 1, reuse_array=True)
     cpu_sec = {"whole": [0.0] * runs, "decoding": [0.0] * runs}
     for run in range(runs):
         for index, path in enumerate(paths):

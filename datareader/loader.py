@@ -65,13 +65,13 @@ class Loader:
         self._in_order: dict[int, str] = {}
         largest_batch = -(-batch_size // num_ranks)
         if num_workers == 0:
-            self._batch_reader = _BatchReader(reader, largest_batch, reuse_array=True)
+            self._batch_reader = BatchReader(reader, largest_batch, reuse_array=True)
             return
         clip_bytes = int(np.prod(reader.clip_shape))
         use_shared_memory = _fits_shared_memory(clip_bytes * largest_batch, num_workers, num_ranks)
         self._workers = paddle.io.DataLoader(
             # a batch that travels through a pipe is still needed while the next one is read
-            _BatchReader(reader, largest_batch, reuse_array=use_shared_memory),
+            BatchReader(reader, largest_batch, reuse_array=use_shared_memory),
             batch_sampler=self._batches,
             collate_fn=_only_item,
             num_workers=num_workers,
@@ -149,7 +149,7 @@ class _Batches(paddle.io.BatchSampler):
             yield [[(self.epoch, int(index)) for index in np.array_split(step_clips, self.num_ranks)[self.rank]]]
 
 
-class _BatchReader:
+class BatchReader:
     """What a worker holds: a step's keys -> a placeholder and the fields of a Batch, with numpy arrays for tensors.
 
     Each clip is read straight into its place in the batch's array. The placeholder is there because Paddle's DataLoader
