@@ -119,6 +119,10 @@ def test_test_split_without_labels_is_for_inference(tmp_path, capsys):
     assert [record.path for record in read_list(tmp_path / "out" / "test.list", num_classes=1)] == [str(labelled)]
     assert [record.path for record in read_list(tmp_path / "out" / "infer.list")] == [str(unlabelled)]
     assert "1 rows without a label: infer.list only" in capsys.readouterr().out
+    make(test, videos=tmp_path / "videos", out=tmp_path / "out")
+    out = capsys.readouterr().out
+    assert "left from an earlier run, perhaps with other labels: val.list, test.list" in out
+    assert "classes" not in out  # no label, so no labels.txt to point to
 
 
 def test_unfinished_and_empty_files_do_not_count(tmp_path):

@@ -153,7 +153,7 @@ def listed_path(path: str, out: Path) -> str:
     if "\t" in path or path.splitlines() != [path] or path.encode(errors="replace").decode() != path:
         raise ValueError(f"{path!r}: tabs, line breaks and broken characters cannot be listed; rename it")
     path = path.removeprefix(folder)
-    return f"./{path}" if path.startswith("#") or path != path.lstrip() else path
+    return f"./{path}" if path.startswith(("#", "\ufeff")) or path != path.lstrip() else path
 
 
 def missing_csv(videos: list[Video]) -> str:
@@ -216,13 +216,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_files(args.out, texts)
 
     print("\n".join(summary(rows, videos, found, args.videos)))
-    print(f"{len(labels)} classes, numbered as in {args.labels or args.out / 'labels.txt'}")
+    if labels:
+        print(f"{len(labels)} classes, numbered as in {args.labels or args.out / 'labels.txt'}")
     if lists["test.list"] and lists["test.list"] == lists["val.list"]:
         print("test.list holds the validation videos: no test annotation with labels was given")
     print(f"written to {args.out}: {', '.join(texts)}")
     empty = [name for name in lists if name not in texts]
     if empty:
         print(f"not written, since no video belongs there: {', '.join(empty)}")
+    older = [name for name in empty if (args.out / name).exists()]
+    if older:
+        print(f"left from an earlier run, perhaps with other labels: {', '.join(older)}")
 
 
 if __name__ == "__main__":
