@@ -19,7 +19,7 @@ import infer
 import test as test_verb
 import train
 from config import load_config
-from conftest import NUM_CLASSES, small_flags
+from conftest import NUM_CLASSES, class_frames, small_flags, write_video
 from formula_weights import formula, formula_arrays, write_original_folder
 from models.weights import download, read_weights, write_weights
 from models.weights.names import NAMINGS
@@ -185,6 +185,24 @@ def test_broken_training_videos_are_replaced_summed_up_and_limited(small_set, tm
         train.main(
             [*FROM_SCRATCH, *flags, "-o", "TRAIN.max_bad_fraction=0.05", f"--save_dir={tmp_path}", "--valid_interval=0"]
         )
+
+
+def test_videos_that_had_to_be_decoded_in_order_are_summed_up(trained, small_set, tmp_path, caplog, monkeypatch):
+    rng = np.random.default_rng(0)
+    paths = [write_video(tmp_path / f"{number}.avi", class_frames(number, rng), crf=20) for number in range(2)]
+    (tmp_path / "avi.list").write_text("".join(f"{path} {number}\n" for number, path in enumerate(paths)))
+    flags = small_flags(small_set, TEST__filelist=tmp_path / "avi.list", TEST__num_reader_threads=0)
+    reason = "its times are those of decoding, not of showing"
+    monkeypatch.setenv("TSN_LOG_LEVEL", "debug")
+    test_verb.main([*flags, f"--weights={trained / 'TSN_epoch1'}"])
+    assert f"2 of 2 videos were decoded in order, more slowly (2: {reason})" in capture(caplog)
+    assert f"{paths[1]} is decoded in order: {reason}" in capture(caplog)
+    flags = small_flags(small_set, TRAIN__filelist=tmp_path / "avi.list")
+    train.main([*FROM_SCRATCH, *flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
+    assert rows(tmp_path, "epoch")[0]["num_in_order"] == 2
+    monkeypatch.setenv("TSN_LOG_LEVEL", "loud")
+    with pytest.raises(ValueError, match="TSN_LOG_LEVEL is 'loud'; it takes debug, info, warning, error"):
+        test_verb.main(flags)
 
 
 def test_a_list_without_one_readable_video_stops_even_if_all_may_be_bad(small_set, tmp_path):
