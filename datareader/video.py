@@ -8,9 +8,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-KEPT_BYTES = (
-    64 << 20
-)  # packets of a file up to this size stay in memory between its two passes; a larger one is read again
+KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
 
 
