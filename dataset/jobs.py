@@ -10,6 +10,7 @@ from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 JOBS_AHEAD = 4  # jobs handed out per process: enough to keep them busy, few enough to stop soon
+GRACE_SEC = 5.0  # what a job that keeps its own time is given on top, to end without losing its process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -28,7 +28,7 @@ from command_line import run
 from datareader.sampling import segment_indices
 from datareader.selective import Doubt, decode_selectively
 from datareader.video import VideoError
-from dataset.jobs import Failure, run_jobs
+from dataset.jobs import GRACE_SEC, Failure, run_jobs
 from dataset.kinetics.checked_list import BROKEN, DAMAGED, OK, SELECTIVE, CheckedList, Finding
 from dataset.kinetics.whole_videos import every_frame, open_video, resumable, video_parser
 
@@ -88,7 +88,7 @@ def check_lists(
 ) -> None:
     """Check the videos; `findings` and the lists' csv files grow on the way."""
     work = partial(check_video, timeout_sec=timeout_sec)
-    for video, result in run_jobs(work, videos, num_workers, "video", timeout_sec):
+    for video, result in run_jobs(work, videos, num_workers, "video", timeout_sec + GRACE_SEC):
         finding = Finding(BROKEN, 0, "", result.reason) if isinstance(result, Failure) else result
         findings[video] = finding
         for checked_list in lists:

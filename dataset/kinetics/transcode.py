@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from command_line import positive_int, run
 from datareader.video import VideoError
-from dataset.jobs import Failure, run_jobs
+from dataset.jobs import GRACE_SEC, Failure, run_jobs
 from dataset.kinetics.encoding import encode, verify
 from dataset.kinetics.whole_videos import VIDEO_SUFFIXES, open_video, resumable, video_parser, whole_file
 
@@ -119,7 +119,7 @@ def transcode_all(
 ) -> None:
     """Transcode; `outcomes` grows on the way."""
     work = partial(transcode, short_side=short_side, timeout_sec=timeout_sec)
-    for job, result in run_jobs(work, jobs, num_workers, "video", timeout_sec):
+    for job, result in run_jobs(work, jobs, num_workers, "video", timeout_sec + GRACE_SEC):
         outcomes[job] = Outcome(result.reason, False) if isinstance(result, Failure) else result
         if outcomes[job].reason:
             tqdm.write(f"cannot be read: {job.source}: {outcomes[job].reason}")

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from command_line import run
 from datareader.records import Record, read_list
 from datareader.video import VideoError
-from dataset.jobs import Failure, run_jobs
+from dataset.jobs import GRACE_SEC, Failure, run_jobs
 from dataset.kinetics.whole_videos import every_frame, open_video, resumable, video_parser, whole_file
 
 JPEG_QUALITY = 95  # the highest that Pillow advises; the original took ffmpeg's best
@@ -126,7 +126,7 @@ def write_clips(clips: list[Clip], reasons: dict[Clip, str], out: Path, num_work
     """Write the clips; `reasons` grows on the way: why the video cannot be read, or nothing."""
     work = partial(write_clip, timeout_sec=timeout_sec)
     try:
-        for clip, result in run_jobs(work, clips, num_workers, "video", timeout_sec):
+        for clip, result in run_jobs(work, clips, num_workers, "video", timeout_sec + GRACE_SEC):
             reasons[clip] = result.reason if isinstance(result, Failure) else result
             if reasons[clip]:
                 tqdm.write(f"cannot be read: {clip.video.path}: {reasons[clip]}")
