@@ -36,7 +36,7 @@ def encode(path: Path, video: Video, short_side: int) -> int:
         stream.width, stream.height = (height, width) if quarters % 2 else (width, height)
         encoder = stream.codec_context
         encoder.pix_fmt, encoder.color_range, encoder.colorspace = "yuv420p", ColorRange.MPEG, first.colorspace
-        encoder.color_primaries, encoder.color_trc = first.color_primaries, first.color_trc
+        encoder.color_primaries, encoder.color_trc = video.decoder.color_primaries, video.decoder.color_trc
         encoder.time_base, time_of = _frame_times(video)
         last_time = -1
         for number, frame in enumerate(itertools.chain([first], frames)):
