@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tqdm import tqdm
+
 from command_line import OneLineParser, run
 from dataset.kinetics.annotations import SPLITS, Row, read_annotations
 from dataset.kinetics.whole_videos import VIDEO_SUFFIXES, whole_file
@@ -75,7 +77,8 @@ def find_videos(folder: Path) -> dict[str, list[str]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; correct --videos")
     found, seen = {}, set()
-    for parent, folders, names in os.walk(folder, onerror=lambda e: print(f"passed over: {e}"), followlinks=True):
+    walk = os.walk(folder, onerror=lambda error: tqdm.write(f"passed over: {error}"), followlinks=True)
+    for parent, folders, names in tqdm(walk, desc="looking for videos", unit="folder", disable=None):
         if os.path.realpath(parent) in seen:  # a link to a folder above would never end
             folders.clear()
             continue

@@ -1,0 +1,38 @@
+"""The runner of jobs over many files: it outlives what a job does to its process."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from dataset.jobs import Failure, run_jobs
+
+
+def work(job: str) -> str:
+    if job == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "hangs":
+        time.sleep(1000)
+    if job == "raises":
+        raise OSError(28, "No space left on device", job)
+    return job.upper()
+
+
+def test_a_job_that_hangs_or_dies_is_a_failure_and_costs_no_other():
+    jobs = ["a", "hangs", "b", "dies", *"cdefghijklmn"]
+    results = dict(run_jobs(work, jobs, 2, "job", timeout_sec=1.0))
+    assert set(results) == set(jobs)
+    assert results.pop("hangs") == Failure("takes longer than 1 s")
+    assert results.pop("dies") == Failure("the process that read it died (exit code -9)")
+    assert all(result == job.upper() for job, result in results.items())
+
+
+def test_what_a_job_raises_ends_everything():
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        list(run_jobs(work, ["a", "raises", *["b"] * 20], 2, "job"))
+    assert caught.value.errno == 28 and caught.value.filename == "raises"
+
+
+def test_no_jobs():
+    assert list(run_jobs(work, [], 2, "job")) == []
