@@ -144,7 +144,10 @@ class Video:
 
     def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """The frame's picture, upright, uint8 (H, W, 3)."""
-        plane = self._reformatter.reformat(frame, format="rgb24").planes[0]
+        try:
+            plane = self._reformatter.reformat(frame, format="rgb24").planes[0]
+        except (av.FFmpegError, OSError) as error:  # a colour space such as YCgCo
+            raise VideoError(f"its colours cannot be converted to RGB: {error.strerror}") from error
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # a view: FFmpeg's own memory
         picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
         return np.rot90(picture, frame.rotation // 90)  # both count quarters counter-clockwise

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
 from typing import NamedTuple, TypeVar
@@ -42,7 +43,7 @@ def run_jobs(
     waiting: Iterable[Job] = iter(jobs)
     running = {}
     context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of the parent half-way
-    pool = ProcessPool(max_workers=num_workers, context=context)
+    pool = ProcessPool(max_workers=num_workers, initializer=_end_with_parent, context=context)
     try:
         with tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
             while True:
@@ -61,6 +62,16 @@ def run_jobs(
         raise
     finally:
         pool.join()
+
+
+def _end_with_parent() -> None:
+    """Make this worker process end as soon as its parent has, even if that was killed and could not tell it to."""
+
+    def wait_and_end():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()
 
 
 def _result(future, timeout_sec: float | None):

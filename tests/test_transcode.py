@@ -1,6 +1,7 @@
 """Clips that read fast: the same frames in the same order, whole files whatever happens."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -142,7 +143,9 @@ def test_unreadable_and_damaged_videos_are_counted(tmp_path, capsys):
     assert line.split("\t")[0] == str(tmp_path / "in" / "bad.mp4")
     assert len(all_frames(tmp_path / "out" / "damaged.mp4")) == 19
     (tmp_path / "in" / "bad.mp4").unlink()
-    assert run(tmp_path) == 0 and "2 of them done already" in capsys.readouterr().out
+    assert run(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "2 videos in" in out and "0 transcoded" in out and "2 were done already" in out
     assert sorted(tree(tmp_path / "out")) == ["damaged.mp4", "good.mp4"]
 
 
@@ -166,25 +169,53 @@ def test_shards_together_are_the_whole_for_any_number_of_workers(tmp_path):
     assert shares == [2, 4, 5] and tree(tmp_path / "shares") == whole and len(whole) == 5
 
 
-def test_killed_and_given_again_it_leaves_the_same_files(tmp_path):
+def test_stopped_or_killed_and_given_again_it_leaves_the_same_files(tmp_path):
     for number in range(8):
         write_video(tmp_path / "in" / f"{number}.mp4", scene(40), crf=20)
-    flags = [f"--videos={tmp_path / 'in'}", "--workers=2"]
-    subprocess.run([*COMMAND, *flags, f"--out={tmp_path / 'undisturbed'}"], check=True, capture_output=True)
-    whole, num_kills = tree(tmp_path / "undisturbed"), 0
-    out = tmp_path / "out"
-    for num_files in (1, 3, 6):
-        process = subprocess.Popen([*COMMAND, *flags, f"--out={out}"], stdout=subprocess.PIPE, start_new_session=True)
-        while process.poll() is None and sum(path.name in whole for path in out.glob("*.mp4")) < num_files:
+    command, out = [*COMMAND, f"--videos={tmp_path / 'in'}"], tmp_path / "out"
+    subprocess.run([*command, f"--out={tmp_path / 'undisturbed'}", "--workers=2"], check=True, capture_output=True)
+    whole = tree(tmp_path / "undisturbed")
+
+    def finished() -> list[Path]:
+        return list(out.glob("[!.]*.mp4"))
+
+    def end(how, number: signal.Signals, num_files: int, num_workers: int) -> tuple[int, str]:
+        """Start the command, end it once there are so many files; returns its exit code and what it says."""
+        process = subprocess.Popen(
+            [*command, f"--out={out}", f"--workers={num_workers}"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        while process.poll() is None and len(finished()) < num_files:
             time.sleep(0.01)
-        num_kills += process.poll() is None
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for path in out.glob("[!.]*.mp4"):
-            assert path.read_bytes() == whole[path.name]
-    assert num_kills > 0
-    subprocess.run([*COMMAND, *flags, f"--out={out}"], check=True, capture_output=True)
+        how(process.pid, number)
+        said = process.communicate()[1]  # returns when the worker processes have ended too
+        assert num_files <= len(finished()) < len(whole)
+        assert all(path.read_bytes() == whole[path.name] for path in finished())
+        return process.returncode, said
+
+    code, said = end(os.killpg, signal.SIGINT, 1, 1)
+    assert code == 130 and re.fullmatch(r"stopped: \d of 8 videos are done; the same command goes on\n", said)
+    assert not list(out.glob(".*"))
+    assert end(os.killpg, signal.SIGKILL, 3, 2)[0] == -signal.SIGKILL
+    assert end(os.kill, signal.SIGKILL, 5, 2)[0] == -signal.SIGKILL  # the worker processes are not killed with it
+    subprocess.run([*command, f"--out={out}", "--workers=2"], check=True, capture_output=True)
     assert tree(out) == whole
+
+
+def test_worker_processes_end_with_a_command_that_is_killed(tmp_path):
+    """Else they would write to the files of the same command, given again."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), dtype=np.uint8)
+    write_video(tmp_path / "in" / "x.mp4", noise)
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [*COMMAND, f"--videos={tmp_path / 'in'}", f"--out={out}", "--short_side=960"],  # takes a while
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while process.poll() is None and not list(out.glob(".*x.mp4")):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()  # returns when the worker processes have ended too
+    assert process.returncode == -signal.SIGKILL and not (out / "x.mp4").exists()
 
 
 def test_a_full_disk_ends_with_one_line_and_loses_nothing(tmp_path, capsys):
@@ -193,14 +224,40 @@ def test_a_full_disk_ends_with_one_line_and_loses_nothing(tmp_path, capsys):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", out], capture_output=True).returncode:
         pytest.skip("this user may not mount a small disk")
     try:
+        flags = [f"--videos={tmp_path / 'in'}", f"--out={out}", "--workers=2"]
         write_video(tmp_path / "in" / "1.mp4", grey_frames(20))
+        assert transcode.main(flags) == 0
         noise = np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), dtype=np.uint8)
-        write_video(tmp_path / "in" / "2.mp4", noise)
-        line = mistake(capsys, f"--videos={tmp_path / 'in'}", f"--out={out}", "--workers=1")
-        assert "2.mp4: cannot be written (" in line and "the same command again" in line
+        for number in (2, 3, 4):  # while one meets the full disk, others are being written
+            write_video(tmp_path / "in" / f"{number}.mp4", noise)
+        line = mistake(capsys, *flags)
+        assert re.search(r"/[234]\.mp4: cannot be written \(No space left on device\)", line)
+        assert "the same command again" in line
         assert list(tree(out)) == ["1.mp4"] and len(all_frames(out / "1.mp4")) == 20
     finally:
         subprocess.run(["umount", out], check=True)
+
+
+def test_links_to_folders_are_followed(tmp_path, capsys):
+    write_video(tmp_path / "elsewhere" / "x.mp4", grey_frames(20))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "class").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "up").symlink_to(tmp_path)  # would lead back to in/
+    assert run(tmp_path) == 0 and list(tree(tmp_path / "out")) == ["class/x.mp4"]
+    capsys.readouterr()
+    line = mistake(capsys, f"--videos={tmp_path / 'in'}", f"--out={tmp_path / 'elsewhere' / 'out'}")
+    assert "lies in" in line
+
+
+def test_names_that_are_no_text(tmp_path):
+    write_video(tmp_path / "in" / "x.mp4", grey_frames(20)).rename(tmp_path / "in" / os.fsdecode(b"\xff.mp4"))
+    (tmp_path / "in" / os.fsdecode(b"broken \xff.mp4")).write_bytes(b"no video")
+    ended = subprocess.run(
+        [*COMMAND, f"--videos={tmp_path / 'in'}", f"--out={tmp_path / 'out'}"],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 1 and not ended.stderr and r"/broken \udcff.mp4: damaged or no video" in ended.stdout
+    assert len(all_frames(tmp_path / "out" / os.fsdecode(b"\xff.mp4"))) == 20
 
 
 def test_mistakes_give_one_line(tmp_path, capsys):

@@ -4,8 +4,8 @@ r"""Make a copy of a folder of videos that reads fast: short side 256, a key fra
     python dataset/kinetics/transcode.py --videos /data/k400 --out /data/k400_256 --shard 2/8   # the second of 8
 
 Each video below --videos becomes an mp4 (H.264) of the same place and name below --out, upright, with the same frames
-in the same order. Files are whole or absent. Stop it whenever you like: the same command goes on. Videos that cannot be
-read are named here and in OUT/transcode_failed.tsv; the others are done.
+in the same order. Files are whole or absent. Stop it whenever you like: the same command goes on. Links to folders are
+followed. Videos that cannot be read are named here and in OUT/transcode_failed.tsv; the others are done.
 
 Exit code: 0 if every video could be read, 1 if one could not, 2 for a mistake in the command, or a full disk.
 """
@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from command_line import positive_int, run
 from datareader.video import VideoError
-from dataset.jobs import GRACE_SEC, Failure, run_jobs
+from dataset.jobs import GRACE_SEC, JOBS_AHEAD, Failure, run_jobs
 from dataset.kinetics.encoding import encode, verify
 from dataset.kinetics.whole_videos import VIDEO_SUFFIXES, open_video, resumable, video_parser, whole_file
 
@@ -79,18 +79,34 @@ def plan(videos: Path, out: Path) -> list[Job]:
     """
     if not videos.is_dir():
         raise FileNotFoundError(f"{videos}: no such folder; correct --videos")
-    if out.resolve().is_relative_to(videos.resolve()):
+    sources, folders = find_videos(videos)
+    if not folders.isdisjoint([out.resolve(), *out.resolve().parents]):
         raise ValueError(f"{out}: lies in {videos}, whose videos are transcoded; choose another --out")
     jobs: dict[Path, Job] = {}
-    for source in sorted(videos.rglob("*")):
-        if source.suffix.lower() in VIDEO_SUFFIXES and not source.name.startswith(".") and source.is_file():
-            target = out / source.relative_to(videos).with_suffix(".mp4")
-            if target in jobs:
-                raise ValueError(f"{jobs[target].source} and {source} would both become {target}; rename one of them")
-            jobs[target] = Job(source, target)
+    for source in sources:
+        target = out / source.relative_to(videos).with_suffix(".mp4")
+        if target in jobs:
+            raise ValueError(f"{jobs[target].source} and {source} would both become {target}; rename one of them")
+        jobs[target] = Job(source, target)
     if not jobs:
         raise ValueError(f"{videos}: no videos in it; known are {', '.join(VIDEO_SUFFIXES)}")
     return list(jobs.values())
+
+
+def find_videos(folder: Path) -> tuple[list[Path], set[Path]]:
+    """The videos below the folder, sorted, and the folders that were looked into, without links."""
+    sources, seen = [], set()
+    walk = os.walk(folder, onerror=lambda error: print(f"passed over: {error}"), followlinks=True)
+    for parent, folders, names in walk:
+        real = Path(parent).resolve()
+        if real in seen or real in folder.resolve().parents:  # a link to a folder above would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        paths = [Path(parent, name) for name in names if not name.startswith(".")]
+        sources += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    return sorted(sources), seen
 
 
 def transcode(job: Job, short_side: int, timeout_sec: float) -> Outcome:
@@ -119,10 +135,20 @@ def transcode_all(
 ) -> None:
     """Transcode; `outcomes` grows on the way."""
     work = partial(transcode, short_side=short_side, timeout_sec=timeout_sec)
-    for job, result in run_jobs(work, jobs, num_workers, "video", timeout_sec + GRACE_SEC):
-        outcomes[job] = Outcome(result.reason, False) if isinstance(result, Failure) else result
-        if outcomes[job].reason:
-            tqdm.write(f"cannot be read: {job.source}: {outcomes[job].reason}")
+    try:
+        for job, result in run_jobs(work, jobs, num_workers, "video", timeout_sec + GRACE_SEC):
+            outcomes[job] = Outcome(result.reason, False) if isinstance(result, Failure) else result
+            if outcomes[job].reason:
+                remove_unfinished(job)  # of a process that was lost
+                tqdm.write(f"cannot be read: {job.source}: {outcomes[job].reason}")
+    finally:
+        for job in [job for job in jobs if job not in outcomes][: JOBS_AHEAD * num_workers]:  # those handed out
+            remove_unfinished(job)
+
+
+def remove_unfinished(job: Job) -> None:
+    """Remove what a process that was ended has left of its file; see whole_file."""
+    job.target.with_name(f".unfinished.{job.target.name}").unlink(missing_ok=True)
 
 
 def write_failed(path: Path, outcomes: dict[Job, Outcome]) -> None:
@@ -154,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     num_damaged = sum(outcome.is_damaged for outcome in outcomes.values())
     print(
         f"{len(written)} transcoded in {time.perf_counter() - started_sec:.0f} s, {num_damaged} of them damaged; "
-        f"{len(to_do) - len(written)} cannot be read; "
+        f"{len(to_do) - len(written)} cannot be read; {len(jobs) - len(to_do)} were done already; "
         f"{size_mb(job.source for job in written):.1f} MB have become {size_mb(job.target for job in written):.1f} MB"
     )
     return int(len(written) < len(to_do))
@@ -165,4 +191,5 @@ def size_mb(paths: Iterable[Path]) -> float:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     run(lambda: sys.exit(main()))
