@@ -32,3 +32,5 @@ def let_mkl_use_avx2_on_amd() -> None:
 
 
 let_mkl_use_avx2_on_amd()
+# A second thread makes a training step 1.1 to 1.3 times as fast, a second process twice: cores are for processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,16 +12,20 @@ from datareader import READERS
 from datareader.decode import check_decoder
 from datareader.loader import Loader
 from datareader.records import read_list
-from engine.distributed import Ranks
+from engine.average import WeightAverage
+from engine.distributed import Ranks, on_gpu, parallel, processes_here
+from engine.loop import Trainee
 from engine.optimizer import create_optimizer, learning_rate_at, steps_per_epoch
+from engine.precision import Precision
 from evaluation.results import read_class_names
 from models import create_model
 from models.weights import Published, published_weights
+from processes import num_cores
 
 logger = logging.getLogger(__name__)
 
 
-def build_model(config: Config) -> paddle.nn.Layer:
+def build_model(config: Config, channels_last: bool = False) -> paddle.nn.Layer:
     model = config.model
     return create_model(
         model.name,
@@ -31,6 +34,7 @@ def build_model(config: Config) -> paddle.nn.Layer:
         seglen=model.seglen,
         image_mean=model.image_mean,
         image_std=model.image_std,
+        channels_last=channels_last,
     )
 
 
@@ -51,15 +55,11 @@ def build_class_names(config: Config) -> list[str] | None:
     return read_class_names(config.model.label_file, config.model.num_classes)
 
 
-def build_loader(config: Config, mode: str, ranks: Ranks = Ranks(0, 1), seed: int | None = None) -> Loader:
+def build_loader(config: Config, mode: str, ranks: Ranks = Ranks(), seed: int | None = None) -> Loader:
     """The loader of a mode: "train", "valid", "test" or "infer". Only train draws at random, from the seed."""
     model, section = config.model, getattr(config, mode)
     is_training = mode == "train"
-    if section.batch_size % ranks.num_ranks:
-        raise ValueError(
-            f"[{mode.upper()}] batch_size is {section.batch_size}, which {ranks.num_ranks} ranks cannot share equally; "
-            f"make it a multiple of {ranks.num_ranks}"
-        )
+    batch_size = _whole_shares(mode, section.batch_size, ranks.num_ranks)
     check_decoder(model.decoder)
     num_classes = None if mode == "infer" else model.num_classes
     records = read_list(section.filelist, model.format, num_classes)
@@ -78,18 +78,33 @@ def build_loader(config: Config, mode: str, ranks: Ranks = Ranks(0, 1), seed: in
     )
     return Loader(
         reader,
-        section.batch_size,
+        batch_size,
         shuffle_seed=seed if is_training else None,
-        num_workers=_num_workers(section.num_reader_threads, len(records), section.batch_size, ranks),
+        num_workers=_num_workers(section.num_reader_threads, len(records), batch_size),
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
         even_ranks=is_training,
     )
 
 
-def build_optimizer(config: Config, model: paddle.nn.Layer) -> paddle.optimizer.Optimizer:
+def build_trainee(config: Config, model: paddle.nn.Layer, list_length: int, ranks: Ranks) -> Trainee:
+    """What the training loop takes: network, optimizer, schedule, precision, moving average."""
     train = config.train
-    return create_optimizer(model, train.learning_rate, train.momentum, train.l2_weight_decay)
+    if train.sync_bn and not on_gpu():
+        raise ValueError("TRAIN.sync_bn is for GPUs; on a CPU use -o TRAIN.sync_bn=False")
+    if train.sync_bn and ranks.num_ranks > 1:
+        model = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return Trainee(
+        network=parallel(paddle.jit.to_static(model) if train.to_static else model, ranks),
+        optimizer=create_optimizer(
+            model, train.learning_rate, train.momentum, train.l2_weight_decay, train.clip_grad_norm
+        ),
+        learning_rate_at=build_schedule(config, list_length),
+        precision=Precision(train.amp, model, on_gpu()),
+        average=WeightAverage(model, train.ema_decay) if train.ema_decay else None,
+        accumulate_steps=train.accumulate_steps,
+        freeze_bn=train.freeze_bn,
+    )
 
 
 def build_schedule(config: Config, list_length: int) -> Callable[[int], float]:
@@ -112,7 +127,22 @@ def build_schedule(config: Config, list_length: int) -> Callable[[int], float]:
     )
 
 
-def _num_workers(wanted: int, num_clips: int, batch_size: int, ranks: Ranks) -> int:
-    """As many worker processes as wanted, unless there are fewer cores per rank or fewer batches to read."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(wanted, max(cores // ranks.num_ranks, 1), -(-num_clips // batch_size))
+def _whole_shares(mode: str, batch_size: int, num_ranks: int) -> int:
+    """A batch size that ranks can share equally. Training's stays as it is, because results depend on it."""
+    if batch_size % num_ranks == 0:
+        return batch_size
+    if mode == "train":
+        raise ValueError(
+            f"[TRAIN] batch_size is {batch_size}, which {num_ranks} ranks cannot share equally; "
+            f"make it a multiple of {num_ranks}"
+        )
+    whole = -(-batch_size // num_ranks) * num_ranks
+    logger.info(
+        "[%s] batch size %d instead of %d, so that %d ranks share it", mode.upper(), whole, batch_size, num_ranks
+    )
+    return whole
+
+
+def _num_workers(wanted: int, num_clips: int, batch_size: int) -> int:
+    """As many worker processes as wanted, unless there are fewer cores per process or fewer batches to read."""
+    return min(wanted, max(num_cores() // processes_here(), 1), -(-num_clips // batch_size))

@@ -18,11 +18,12 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def record(path: Path) -> None:
-    """Write the sums of a folder's files, or of one file."""
+def record(path: Path, known: dict[str, str] | None = None) -> None:
+    """Write the sums of a folder's files, or of one file; `known` holds those already computed, by file name."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     sums = path / FOLDER_SUMS if path.is_dir() else sums_of_file(path)
-    sums.write_text("".join(f"{sha256(file)}  {file.name}\n" for file in files if file != sums), encoding="utf-8")
+    digests = {file.name: (known or {}).get(file.name) or sha256(file) for file in files if file != sums}
+    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()), encoding="utf-8")
 
 
 def verify(path: Path) -> None:

@@ -22,6 +22,8 @@ import yaml
 NUM_LAYERS = (18, 34, 50, 101, 152)
 FORMATS = ("mp4", "pkl")
 DECODERS = ("selective", "pyav", "decord", "opencv")
+PRECISIONS = ("off", "bf16", "fp16")
+ON_SAVE_ERROR = ("stop", "continue")
 
 
 class ConfigError(ValueError):
@@ -128,6 +130,32 @@ class TrainConfig(ReaderConfig):
     """Number of training videos that the decay points are computed from; none: the list's length."""
     max_bad_fraction: float = 0.05
     """Share of an epoch's videos that may be unreadable before training stops; 1: never stop."""
+    accumulate_steps: int = 1
+    """Parts that a step's videos are computed in, one after another: the same step in less memory; 1: off."""
+    clip_grad_norm: float | None = None
+    """Largest L2 norm of all gradients together; a larger one is scaled down to it; none: off."""
+    ema_decay: float | None = None
+    """Share that the moving average of the weights keeps at each step, for example 0.999; validation and the saved
+    weights are the average then; none: off."""
+    freeze_bn: bool = False
+    """Batch norm uses the running statistics it started with and does not change them (small batches, fine-tuning)."""
+    sync_bn: bool = False
+    """Batch norm computes its statistics over all ranks; for several GPUs."""
+    amp: str = "off"
+    """Mixed precision: "bf16" or "fp16" (with loss scaling); weights and loss stay float32. On a CPU "bf16" rounds as a
+    GPU does, to see its effect; it is slower there."""
+    channels_last: bool = False
+    """Convolve in NHWC layout; on GPUs with amp."""
+    to_static: bool = False
+    """Compile the model into a static graph at its first step."""
+    save_interval_steps: int = 0
+    """Steps between checkpoints within an epoch; 0: only at the end of each epoch."""
+    keep_last: int | None = 3
+    """Checkpoints to keep besides the best one; older ones of this run are deleted; none: keep all."""
+    on_save_error: str = "stop"
+    """What a checkpoint that cannot be written (a full disk) does: "stop" the run, or "continue" with a warning."""
+    visualdl: bool = False
+    """Write curves for VisualDL to SAVE_DIR/visualdl (an extra install)."""
     use_gpu: bool | str = "auto"
     """True, False, or "auto": a GPU if there is a usable one. The flag --use_gpu overrides it."""
     num_gpus: int = 8
@@ -143,6 +171,27 @@ class TrainConfig(ReaderConfig):
             ("momentum", not 0 <= self.momentum < 1, "it must be at least 0 and below 1"),
             ("total_videos", self.total_videos is not None and self.total_videos < 1, "it must be at least 1"),
             ("max_bad_fraction", not 0 <= self.max_bad_fraction <= 1, "it must lie between 0 and 1"),
+            ("accumulate_steps", self.accumulate_steps < 1, "it must be at least 1"),
+            (
+                "accumulate_steps",
+                self.accumulate_steps > max(self.batch_size, 1),
+                f"a step of {self.batch_size} videos (batch_size) has no more parts than that",
+            ),
+            (
+                "clip_grad_norm",
+                self.clip_grad_norm is not None and self.clip_grad_norm <= 0,
+                "it must be above 0, or none",
+            ),
+            (
+                "ema_decay",
+                self.ema_decay is not None and not 0 < self.ema_decay < 1,
+                "it must be above 0 and below 1, or none",
+            ),
+            ("sync_bn", self.sync_bn and self.freeze_bn, "freeze_bn leaves no statistics to compute; set one of them"),
+            ("amp", self.amp not in PRECISIONS, f"it takes {_join(PRECISIONS)}"),
+            ("save_interval_steps", self.save_interval_steps < 0, "it must be at least 0"),
+            ("keep_last", self.keep_last is not None and self.keep_last < 1, "it must be at least 1, or none"),
+            ("on_save_error", self.on_save_error not in ON_SAVE_ERROR, f"it takes {_join(ON_SAVE_ERROR)}"),
             ("use_gpu", self.use_gpu not in (True, False, "auto"), "it takes True, False or auto"),
         ]
 
@@ -196,6 +245,17 @@ def dump_config(config: Config) -> str:
     for values in sections.values():
         values.update({key: list(value) for key, value in values.items() if isinstance(value, tuple)})
     return yaml.safe_dump(sections, sort_keys=False)
+
+
+def changed_keys(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """{"SECTION.key": (old value, new value)} of every key whose value is another one."""
+    return {
+        f"{name.upper()}.{field.name}": (getattr(ours, field.name), getattr(theirs, field.name))
+        for name in (field.name for field in dataclasses.fields(Config))
+        for ours, theirs in [(getattr(old, name), getattr(new, name))]
+        for field in dataclasses.fields(ours)
+        if getattr(ours, field.name) != getattr(theirs, field.name)
+    }
 
 
 def _build(path: str, entries: list[tuple[str, str, str, Any]], mistakes: list[str]) -> Config:
@@ -289,6 +349,8 @@ def _convert(value: Any, hint: Any) -> Any:
         except ValueError:
             number = math.nan
         return number if math.isfinite(number) else _fail(hint)
+    if hint is str and value is False:  # YAML reads a bare off so
+        return "off"
     if type(value) is not hint:  # type() and not isinstance(): True is no number here
         _fail(hint)
     return value

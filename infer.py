@@ -49,13 +49,12 @@ def main(argv: list[str] | None = None) -> list[Prediction]:
     }
     config = load_config(args.config, args.overrides, flags)
     start_logging()
-    ranks = start(config.train.use_gpu, seed=0)
-    if ranks.num_ranks > 1:
-        raise ValueError("infer.py runs in one process; start it without paddle.distributed.launch")
-    save_dir = prepare_save_dir(args.save_dir)
+    ranks = start(config.train.use_gpu)
+    if ranks.rank == 0:
+        prepare_save_dir(args.save_dir)
     class_names = build_class_names(config)
     model = build_model(config)
-    loader = build_loader(config, "infer")
+    loader = build_loader(config, "infer", ranks)
     weights = read_weights(args.weights or fetch_published_weights(config, TSN_KINETICS))
     report = load_weights(model, weights)
     logger.info("[INFER] weights of %s: %s", weights.path, report.summary())
@@ -71,13 +70,18 @@ def main(argv: list[str] | None = None) -> list[Prediction]:
             if iteration % args.log_interval == 0:
                 for prediction in found:
                     logger.info("[INFER] %s", describe(prediction, class_names))
+    predictions = {index: Prediction(*fields) for index, fields in ranks.chain(predictions.items())}
     results = [predictions[index] for index in range(len(records))]
+    broken.add(ranks.chain(broken.this_epoch.items()))
+    loader.in_order.update(ranks.chain(loader.in_order.items()))
     if broken.summary():
         logger.warning("[INFER] %s", broken.summary())
-    if loader.num_in_order:
+    if loader.in_order:
         logger.info("[INFER] %s", loader.in_order_summary())
-    path = write_results(save_dir, f"{config.model.name}_infer_result", results, class_names)
-    logger.info("[INFER] finished: %d videos, results in %s and %s.json", len(results), path, path.name)
+    if ranks.rank == 0:
+        path = write_results(args.save_dir, f"{config.model.name}_infer_result", results, class_names)
+        logger.info("[INFER] finished: %d videos, results in %s and %s.json", len(results), path, path.name)
+    ranks.leave()
     return results
 
 

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> Scores:
     flags = {"MODEL.name": args.model_name, "TEST.batch_size": args.batch_size, "TRAIN.use_gpu": args.use_gpu}
     config = load_config(args.config, args.overrides, flags)
     start_logging()
-    ranks = start(config.train.use_gpu, seed=0)
+    ranks = start(config.train.use_gpu)
     build_class_names(config)
     model = build_model(config)
     loader = build_loader(config, "test", ranks)
@@ -52,10 +52,12 @@ def main(argv: list[str] | None = None) -> Scores:
             logger.info("[TEST] iter %d  %s, %d videos so far", iteration, scores.text(), scores.num_videos)
 
     with progress(loader.epoch(0), len(loader), "test") as batches:
-        scores = evaluate(model, batches, ScoreMeter(), broken.add, on_batch, ranks.num_ranks)
+        scores = evaluate(model, batches, ScoreMeter(), broken.add, on_batch, ranks)
+    broken.add(ranks.chain(broken.this_epoch.items()))
+    loader.in_order.update(ranks.chain(loader.in_order.items()))
     if broken.summary():
         logger.warning("[TEST] %s", broken.summary())
-    if loader.num_in_order:
+    if loader.in_order:
         logger.info("[TEST] %s", loader.in_order_summary())
     logger.info(
         "[TEST] finished  %s, %s, %d segments each, %s",
@@ -64,6 +66,7 @@ def main(argv: list[str] | None = None) -> Scores:
         loader.reader.seg_num,
         duration(time.perf_counter() - started_sec),
     )
+    ranks.leave()
     return scores
 
 

@@ -1,6 +1,7 @@
 """Keeps count of the videos that cannot be read: one warning for each, a sum at the end, an end to it when too many."""
 
 import logging
+from collections.abc import Iterable
 
 from datareader.records import Record
 
@@ -40,8 +41,9 @@ class BrokenVideos:
                 f"{self.records[next(iter(self.this_epoch))].path}; repair the list, or raise max_bad_fraction"
             )
 
-    def start_epoch(self) -> None:
-        self.this_epoch = {}
+    def start_epoch(self, known: Iterable[list] = ()) -> None:
+        """Forget the last epoch; `known` are the [index, reason] entries of the part of this one that was before."""
+        self.this_epoch = {index: reason for index, reason in known}
 
     def summary(self) -> str:
         """Empty if every video could be read, else the number and the names of those that could not."""

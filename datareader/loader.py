@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import paddle
 
 from datareader.kinetics_reader import KineticsReader
+from processes import end_with_parent
 
 PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
 SHARED_MEMORY = "/dev/shm"
@@ -62,7 +64,8 @@ class Loader:
         self.reader = reader
         self._batches = _Batches(len(reader), batch_size, shuffle_seed, rank, num_ranks, even_ranks)
         self._workers = None
-        self._in_order: dict[int, str] = {}
+        self.in_order: dict[int, str] = {}
+        """{index: reason} of the epoch's videos so far that selective decoding had to decode in order."""
         largest_batch = -(-batch_size // num_ranks)
         if num_workers == 0:
             self._batch_reader = BatchReader(reader, largest_batch, reuse_array=True)
@@ -78,33 +81,32 @@ class Loader:
             prefetch_factor=PREFETCH_FACTOR,
             persistent_workers=True,
             use_shared_memory=use_shared_memory,
+            worker_init_fn=_stand_apart,
         )
 
     def __len__(self) -> int:
         """Steps per epoch."""
         return len(self._batches)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, counted from 0."""
-        self._batches.epoch = epoch
-        self._in_order = {}
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, counted from 0, from a step of it on.
+
+        Once begun, it has to be read to its end before the next one: Paddle's workers cannot drop what they have.
+        """
+        self._batches.epoch, self._batches.first_step = epoch, first_step
+        self.in_order = {}
         # without workers Paddle's DataLoader would read in a thread, and wait for ever if that fails
         for _, *fields in self._workers or self._read_here():
             batch = Batch(*fields)
-            self._in_order.update(batch.in_order)
+            self.in_order.update(batch.in_order)
             yield batch
 
-    @property
-    def num_in_order(self) -> int:
-        """Videos of the epoch so far that selective decoding had to decode in order."""
-        return len(self._in_order)
-
     def in_order_summary(self) -> str:
-        """The same with the reasons, as text; empty if there were none."""
-        if not self._in_order:
+        """How many these are, and why, as text; empty if there were none."""
+        if not self.in_order:
             return ""
-        reasons = ", ".join(f"{number}: {reason}" for reason, number in Counter(self._in_order.values()).most_common())
-        return f"{self.num_in_order} of {len(self.reader)} videos were decoded in order, more slowly ({reasons})"
+        reasons = ", ".join(f"{number}: {reason}" for reason, number in Counter(self.in_order.values()).most_common())
+        return f"{len(self.in_order)} of {len(self.reader)} videos were decoded in order, more slowly ({reasons})"
 
     def _read_here(self) -> Iterator[list]:
         for (keys,) in self._batches:
@@ -131,6 +133,7 @@ class _Batches(paddle.io.BatchSampler):
         self.num_ranks = num_ranks
         self.even_ranks = even_ranks
         self.epoch = 0
+        self.first_step = 0
 
     def __len__(self) -> int:
         num_clips = self.num_clips
@@ -142,7 +145,7 @@ class _Batches(paddle.io.BatchSampler):
         order = np.arange(self.num_clips)
         if self.shuffle_seed is not None:
             order = np.random.default_rng([self.shuffle_seed, self.epoch]).permutation(order)
-        for step in range(len(self)):
+        for step in range(self.first_step, len(self)):
             step_clips = order[step * self.batch_size : (step + 1) * self.batch_size]
             if self.even_ranks:
                 step_clips = step_clips[: len(step_clips) - len(step_clips) % self.num_ranks]
@@ -191,6 +194,14 @@ class BatchReader:
 
 def _only_item(items: list) -> list:
     return items[0]
+
+
+def _stand_apart(worker: int) -> None:
+    """Make this worker live as long as the main process, which still needs it after a first Ctrl-C or SIGTERM."""
+    os.setpgid(0, 0)  # both go to the main process's group
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the main process's handler would only note it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()  # Paddle means to see to it, but its wait for the next batch never looks up
 
 
 def _fits_shared_memory(batch_bytes: int, num_workers: int, num_ranks: int) -> bool:

@@ -1,14 +1,14 @@
 """Many files, several processes: a progress bar, a time limit for each file, and an end that leaves nothing behind."""
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
 from typing import NamedTuple, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
+
+from processes import end_with_parent
 
 JOBS_AHEAD = 4  # jobs handed out per process: enough to keep them busy, few enough to stop soon
 GRACE_SEC = 5.0  # what a job that keeps its own time is given on top, to end without losing its process
@@ -21,11 +21,6 @@ class Failure(NamedTuple):
     """Takes the place of a result where the process was lost."""
 
     reason: str
-
-
-def default_workers() -> int:
-    """One process for each core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(
@@ -43,7 +38,7 @@ def run_jobs(
     waiting: Iterable[Job] = iter(jobs)
     running = {}
     context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of the parent half-way
-    pool = ProcessPool(max_workers=num_workers, initializer=_end_with_parent, context=context)
+    pool = ProcessPool(max_workers=num_workers, initializer=end_with_parent, context=context)
     try:
         with tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
             while True:
@@ -62,16 +57,6 @@ def run_jobs(
         raise
     finally:
         pool.join()
-
-
-def _end_with_parent() -> None:
-    """Make this worker process end as soon as its parent has, even if that was killed and could not tell it to."""
-
-    def wait_and_end():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait_and_end, daemon=True).start()
 
 
 def _result(future, timeout_sec: float | None):

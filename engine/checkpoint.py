@@ -1,8 +1,16 @@
-"""Checkpoint folders: written whole or not at all, found again, read strictly. Knows no model class."""
+"""Checkpoint folders: written whole or not at all, found again, read strictly. Knows no model class.
 
+A folder is written under a hidden name, synced to the disk, then renamed, so a crash, a full disk or a power cut never
+leaves half of one under its own name. The state in it lists the size and the SHA-256 of every file.
+"""
+
+import dataclasses
 import json
+import logging
 import os
+import platform
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,18 +24,142 @@ MODEL_FILE = "model.pdparams"
 OPTIMIZER_FILE = "optimizer.pdopt"
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.yaml"
+BEST = "best"
+UNFINISHED, REPLACED, REMOVED = ".unfinished", ".replaced", ".removed"  # endings of hidden folders
+
+logger = logging.getLogger(__name__)
 
 
-class TrainingState(NamedTuple):
-    """What a resumed run needs besides weights and velocities."""
+@dataclass
+class TrainingState:
+    """What a resumed run needs besides arrays; plain data, as JSON holds it."""
 
-    epoch: int
-    """Finished epochs, so also the epoch to go on with."""
-    step: int
-    """Steps taken since the start of training."""
     seed: int
-    scores: dict[str, Any]
-    """The last validation's, for people to read."""
+    """Of everything random."""
+    num_ranks: int = 1
+    list_digest: str = ""
+    """SHA-256 of the training list, whose order the steps of an epoch follow."""
+    epoch: int = 0
+    """The epoch to go on with, counted from 0."""
+    step_in_epoch: int = 0
+    """Steps of that epoch that are done."""
+    step: int = 0
+    """Steps done since the start of training; the learning rate follows from it."""
+    sums: list[float] | None = None
+    """What the meter has added up in that epoch, over all ranks; None: nothing."""
+    broken: list[list] = field(default_factory=list)
+    """[index, reason] of the videos of that epoch that could not be read."""
+    elapsed_sec: float = 0.0
+    """Time spent on that epoch's training."""
+    loss_scaling: dict[str, Any] = field(default_factory=dict)
+    """Of fp16; empty without."""
+    best_top1: float | None = None
+    """The best validation top-1 so far."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """The figures of each finished epoch."""
+    serial: int = 0
+    """Counts the checkpoints that a save_dir has seen; the newest has the highest."""
+
+
+class Snapshot(NamedTuple):
+    """What a checkpoint holds."""
+
+    weights: dict[str, np.ndarray]
+    """The model's, as validated."""
+    training: dict[str, np.ndarray]
+    """"<name>.velocity" of the optimizer, and "<name>.trained" where the weights are a moving average."""
+    state: TrainingState
+    config_text: str
+
+
+class Checkpoints:
+    """The checkpoints of one run in its save_dir: `<name>_epoch3`, `<name>_epoch4_step500`, `<name>_best`.
+
+    Args:
+        save_dir: their folder.
+        name: of the model.
+        keep_last: how many to keep besides the best one; None: all.
+        goes_on: whether a checkpoint that cannot be written is a warning only.
+    """
+
+    def __init__(self, save_dir: Path, name: str, keep_last: int | None = None, goes_on: bool = False):
+        self.save_dir = save_dir
+        self.name = name
+        self.keep_last = keep_last
+        self.goes_on = goes_on
+
+    def folder(self, label: str) -> Path:
+        return self.save_dir / f"{self.name}_{label}"
+
+    def save(self, label: str, snapshot: Snapshot) -> bool:
+        """Write the checkpoint `<name>_<label>`, then delete what is older than `keep_last` allows.
+
+        Raises:
+            OSError: it cannot be written and `goes_on` is not set; the message says what is left.
+
+        Returns:
+            Whether it was written.
+        """
+        folder = self.folder(label)
+        snapshot.state.serial = 1 + max([0, *(state.serial for state, _ in self._found())])
+        try:
+            save_checkpoint(folder, snapshot)
+            self._delete_old(folder, snapshot.state.step)
+        except OSError as error:
+            message = f"{folder}: cannot be saved ({error.strerror or error}); {self.last_good()}; free some space"
+            if not self.goes_on:
+                raise OSError(f"{message}, then go on with --resume=auto") from error
+            logger.error("%s: training goes on (TRAIN.on_save_error)", message)
+            return False
+        return True
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint that is whole, None if there is none; those that are not are named in warnings."""
+        for _, folder in self._found():
+            try:
+                verify_checkpoint(folder)
+            except (FileNotFoundError, ValueError) as error:
+                logger.warning("passed over: %s", error)
+                continue
+            return folder
+        return None
+
+    def last_good(self) -> str:
+        """Text that names the newest checkpoint."""
+        folders = [folder for _, folder in self._found()]
+        return f"{folders[0]} is the newest checkpoint" if folders else "there is no checkpoint yet"
+
+    def tidy(self) -> None:
+        """Clean up after a run that was killed: a folder that was being replaced returns, unfinished ones go."""
+        for path in self.save_dir.glob(f".{self.name}_*"):
+            folder = self.save_dir / path.stem.removeprefix(".")
+            if path.suffix == REPLACED and not folder.exists():
+                path.rename(folder)
+            elif path.suffix in (UNFINISHED, REPLACED, REMOVED):
+                shutil.rmtree(path)
+
+    def _found(self) -> list[tuple[TrainingState, Path]]:
+        """All checkpoints, the newest first, as far as their states can be read."""
+        found = []
+        for folder in self.save_dir.glob(f"{self.name}_*"):
+            try:
+                found.append((_read_state(folder), folder))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # no checkpoint
+            except ValueError as error:
+                logger.warning("passed over: %s", error)
+        return sorted(found, key=lambda entry: entry[0].serial, reverse=True)
+
+    def _delete_old(self, saved: Path, step: int) -> None:
+        """Delete what `keep_last` does not keep, and what was saved within the epoch at the step of a newer one."""
+        best = self.folder(BEST)
+        others = [(state, folder) for state, folder in self._found() if folder != best]
+        superseded = [folder for state, folder in others if state.step == step and saved not in (folder, best)]
+        kept = [folder for _, folder in others if folder not in superseded]
+        for folder in superseded + (kept[self.keep_last :] if self.keep_last else []):
+            removed = _hidden(folder, REMOVED)
+            folder.rename(removed)
+            shutil.rmtree(removed)
 
 
 def prepare_save_dir(save_dir: str | Path) -> Path:
@@ -47,35 +179,66 @@ def prepare_save_dir(save_dir: str | Path) -> Path:
     return save_dir
 
 
-def save_checkpoint(
-    folder: Path,
-    model: paddle.nn.Layer,
-    optimizer_state: dict[str, np.ndarray],
-    state: TrainingState,
-    config_text: str,
-) -> None:
-    """Write a checkpoint folder under a temporary name, then rename it: under its own name it is always whole."""
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    paddle.save(model.state_dict(), str(unfinished / MODEL_FILE))
-    paddle.save(optimizer_state, str(unfinished / OPTIMIZER_FILE))
-    (unfinished / CONFIG_FILE).write_text(config_text, encoding="utf-8")
-    readable = {**state._asdict(), "paddle": paddle.__version__}
-    (unfinished / STATE_FILE).write_text(json.dumps(readable, indent=1) + "\n", encoding="utf-8")
-    checksums.record(unfinished)
+def save_checkpoint(folder: Path, snapshot: Snapshot) -> None:
+    """Write a checkpoint folder, in place of an earlier one of that name.
+
+    Raises:
+        OSError: it cannot be written; the earlier one is still there, and nothing else.
+    """
+    unfinished = _hidden(folder, UNFINISHED)
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        paddle.save(snapshot.weights, str(unfinished / MODEL_FILE))
+        paddle.save(snapshot.training, str(unfinished / OPTIMIZER_FILE))
+        (unfinished / CONFIG_FILE).write_text(snapshot.config_text, encoding="utf-8")
+        digests = {path.name: checksums.sha256(path) for path in sorted(unfinished.iterdir())}
+        files = {name: {"bytes": (unfinished / name).stat().st_size, "sha256": sum_} for name, sum_ in digests.items()}
+        versions = {"paddle": paddle.__version__, "numpy": np.__version__, "python": platform.python_version()}
+        readable = {**dataclasses.asdict(snapshot.state), "versions": versions, "files": files}
+        (unfinished / STATE_FILE).write_text(json.dumps(readable, indent=1) + "\n", encoding="utf-8")
+        checksums.record(unfinished, digests)
+        for path in [*unfinished.iterdir(), unfinished]:
+            _sync(path)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    replaced = _hidden(folder, REPLACED)
     if folder.exists():
-        replaced = folder.with_name(f".{folder.name}.replaced")
         shutil.rmtree(replaced, ignore_errors=True)
         folder.rename(replaced)
-        unfinished.rename(folder)
+    unfinished.rename(folder)
+    _sync(folder.parent)
+    if replaced.exists():
         shutil.rmtree(replaced)
-    else:
-        unfinished.rename(folder)
+
+
+def verify_checkpoint(folder: Path) -> TrainingState:
+    """The state of a checkpoint folder that is whole.
+
+    Raises:
+        FileNotFoundError: a file of it is missing; the message names it.
+        ValueError: a file of it is damaged; the message names it.
+    """
+    for name in (STATE_FILE, MODEL_FILE, OPTIMIZER_FILE, CONFIG_FILE, checksums.FOLDER_SUMS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no such file; a checkpoint is a whole folder")
+    state = _read_state(folder)
+    sums = checksums.recorded(folder / checksums.FOLDER_SUMS)
+    for name, expected in _read_json(folder)["files"].items():
+        size = (folder / name).stat().st_size
+        if size != expected["bytes"]:
+            raise ValueError(f"{folder / name}: has {size} bytes and had {expected['bytes']}: it is incomplete")
+        if sums.get(name) != expected["sha256"]:
+            raise ValueError(
+                f"{folder}: {STATE_FILE} and {checksums.FOLDER_SUMS} disagree on {name}: damaged checkpoint"
+            )
+    checksums.verify(folder)
+    return state
 
 
 def load_training_state(path: str | Path) -> tuple[TrainingState, dict[str, np.ndarray]] | None:
-    """The state and the velocities of a checkpoint folder; None for weights that carry neither.
+    """The state and the arrays of `Snapshot.training` of a checkpoint folder; None for weights that carry neither.
 
     Raises:
         FileNotFoundError: there is no such path, or a file of the checkpoint is missing.
@@ -86,13 +249,37 @@ def load_training_state(path: str | Path) -> tuple[TrainingState, dict[str, np.n
         raise FileNotFoundError(f"{path}: no such checkpoint; correct --resume")
     if not any((path / name).is_file() for name in (OPTIMIZER_FILE, STATE_FILE)):
         return None
-    for name in (MODEL_FILE, OPTIMIZER_FILE, STATE_FILE):
-        if not (path / name).is_file():
-            raise FileNotFoundError(f"{path / name}: no such file; --resume needs a whole checkpoint folder")
-    checksums.verify(path)
+    return verify_checkpoint(path), load_pickle(path / OPTIMIZER_FILE)
+
+
+def _read_state(folder: Path) -> TrainingState:
+    content = _read_json(folder)
     try:
-        content = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-        state = TrainingState(**{field: content[field] for field in TrainingState._fields})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / STATE_FILE}: damaged training state: {error!r}") from error
-    return state, load_pickle(path / OPTIMIZER_FILE)
+        return TrainingState(**{name.name: content[name.name] for name in dataclasses.fields(TrainingState)})
+    except KeyError as error:
+        raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no {error}") from error
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / STATE_FILE}: damaged training state: {error}") from error
+    if not (
+        isinstance(content, dict) and isinstance(content.get("files"), dict) and isinstance(content.get("serial"), int)
+    ):
+        raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no list of files, or no serial number")
+    return content
+
+
+def _hidden(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f".{folder.name}{suffix}")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

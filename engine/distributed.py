@@ -1,28 +1,53 @@
-"""Start-up: device, seeds, ranks; sums over ranks. Knows nothing else.
+"""Start-up: device, seeds, ranks; what ranks share. Knows nothing else.
 
 GPU paths follow Paddle's documentation; this project's tests run on CPU only.
 """
 
+import logging
+import os
 import random
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
 
+from engine.link import Invitation, Link
+from processes import num_cores
+
+logger = logging.getLogger(__name__)
+
 
 class Ranks(NamedTuple):
-    """This process's place among the processes that `paddle.distributed.launch` started; (0, 1) without it."""
+    """This process's place among the processes that `paddle.distributed.launch` started; alone without it."""
 
-    rank: int
-    num_ranks: int
+    rank: int = 0
+    num_ranks: int = 1
+    link: Link | None = None
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Every rank's value, what JSON can hold, in the order of ranks; each rank has to call it as often."""
+        return self.link.exchange(value) if self.link else [value]
+
+    def sums(self, values: list[float]) -> list[float]:
+        """The sums over all ranks of each of the values."""
+        return [sum(column) for column in zip(*self.exchange(values), strict=True)]
+
+    def chain(self, entries: Iterable[Iterable[Any]]) -> list[list[Any]]:
+        """Every rank's entries, one rank after the other."""
+        return [entry for part in self.exchange([list(entry) for entry in entries]) for entry in part]
+
+    def leave(self) -> None:
+        """Say that this rank has done its work. One that ends without it takes the others down."""
+        if self.link:
+            self.link.leave()
 
 
-def start(use_gpu: bool | str, seed: int) -> Ranks:
-    """Choose the device, seed every generator, join the other ranks.
+def start(use_gpu: bool | str) -> Ranks:
+    """Choose the device and join the other ranks.
 
     Args:
         use_gpu: True, False or "auto" (a GPU if Paddle can use one).
-        seed: of the weights' initial values.
 
     Raises:
         ValueError: use_gpu is True and there is no usable GPU.
@@ -34,23 +59,63 @@ def start(use_gpu: bool | str, seed: int) -> Ranks:
             f"use_gpu is True, but {reason}; use --use_gpu=auto, or requirements-gpu.txt on a machine with a CUDA GPU"
         )
     environment = paddle.distributed.ParallelEnv()
-    paddle.set_device(f"gpu:{environment.device_id}" if has_gpu and use_gpu else "cpu")
+    if has_gpu and use_gpu:
+        paddle.set_device(f"gpu:{environment.device_id}")
+    else:
+        paddle.set_device("cpu")
+        os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+        _say_threads()
+    return _join(environment) if environment.world_size > 1 else Ranks()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all generators: the weights' initial values come from them, samples have random streams of their own."""
     random.seed(seed)
     np.random.seed(seed)
     paddle.seed(seed)
-    if environment.world_size > 1:
-        paddle.distributed.init_parallel_env()
-    return Ranks(environment.rank, environment.world_size)
 
 
-def parallel(model: paddle.nn.Layer, num_ranks: int) -> paddle.nn.Layer:
-    """The model, with its gradients averaged over the ranks if there are several."""
-    return paddle.DataParallel(model) if num_ranks > 1 else model
+def on_gpu() -> bool:
+    return paddle.device.get_device().startswith("gpu")
 
 
-def sum_over_ranks(values: paddle.Tensor, num_ranks: int) -> paddle.Tensor:
-    """The sum of each rank's values, a tensor of the same shape on every rank."""
-    if num_ranks > 1:
-        values = values.clone()
-        paddle.distributed.all_reduce(values)
-    return values
+def processes_here() -> int:
+    """How many of the run's processes are on this machine."""
+    return int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+
+
+def parallel(model: paddle.nn.Layer, ranks: Ranks) -> paddle.nn.Layer:
+    """The model with its gradients averaged over the ranks, and with rank 0's weights; itself if there is one rank."""
+    return paddle.DataParallel(model) if ranks.num_ranks > 1 else model
+
+
+def broadcast(tensors: list[paddle.Tensor], ranks: Ranks) -> None:
+    """Give every rank the values that rank 0 has."""
+    if ranks.num_ranks > 1:
+        for tensor in tensors:
+            paddle.distributed.broadcast(tensor, src=0)
+
+
+def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
+    paddle.distributed.init_parallel_env()
+    rank, num_ranks = environment.rank, environment.world_size
+    invitation = Invitation() if rank == 0 else None
+    address = paddle.to_tensor([invitation.port, invitation.key] if invitation else [0, 0], "int64")
+    paddle.distributed.broadcast(address, src=0)
+    if invitation:
+        return Ranks(rank, num_ranks, Link.host(invitation, num_ranks))
+    host = environment.trainer_endpoints[0].rpartition(":")[0]
+    return Ranks(rank, num_ranks, Link.join(host, *map(int, address.numpy()), rank, num_ranks))
+
+
+def _say_threads() -> None:
+    cores, here, hint = num_cores(), processes_here(), ""
+    if here < cores:
+        hint = f"; python -m paddle.distributed.launch --nproc_per_node={cores} would use all cores"
+    logger.info(
+        "on a CPU with %d cores: %d process(es), %s thread(s) each (OMP_NUM_THREADS)%s",
+        cores,
+        here,
+        os.environ.get("OMP_NUM_THREADS", "?"),
+        hint,
+    )

@@ -15,6 +15,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+CURVES = {"loss", "top1", "top5", "learning_rate", "grad_norm", "clips_per_sec", "wait_fraction"}
+
+logger = logging.getLogger(__name__)
 
 
 def start_logging() -> None:
@@ -41,30 +44,71 @@ class _Formatter(logging.Formatter):
 
 
 @contextmanager
-def progress(batches: Iterable[Any], total: int, what: str) -> Iterator[Iterable[Any]]:
+def progress(batches: Iterable[Any], total: int, what: str, initial: int = 0) -> Iterator[Iterable[Any]]:
     """A tqdm bar over the batches if stderr is a terminal; log lines appear above it."""
     if not sys.stderr.isatty():
         yield batches
         return
-    with logging_redirect_tqdm(), tqdm(batches, total=total, desc=what, unit="step", leave=False) as bar:
+    with (
+        logging_redirect_tqdm(),
+        tqdm(batches, total=total, initial=initial, desc=what, unit="step", leave=False) as bar,
+    ):
         yield bar
 
 
-class MetricsFile:
-    """A file that gets one JSON object per line, for every figure of a run; a resumed run adds to it.
+class Metrics:
+    """Every figure of a run: a JSON object per line in a file, which a resumed run adds to, and curves for VisualDL.
 
     Args:
         path: the file; None writes nothing, as on ranks other than 0.
+        curves_dir: folder for VisualDL; None: no curves.
+        goes_on: whether a file that cannot be written, on a full disk, is a warning only.
+
+    Raises:
+        ValueError: curves are wanted and VisualDL is not installed.
     """
 
-    def __init__(self, path: Path | None):
+    def __init__(self, path: Path | None, curves_dir: Path | None = None, goes_on: bool = False):
         self.path = path
+        self.goes_on = goes_on
+        self._curves = _visualdl_writer(curves_dir) if path and curves_dir else None
+        if path and path.exists():
+            content = path.read_bytes()
+            if not content.endswith(b"\n"):  # a run was killed while it wrote the last line
+                os.truncate(path, content.rfind(b"\n") + 1)
 
-    def write(self, **figures: Any) -> None:
-        if self.path is not None:
+    def write(self, event: str, step: int, **figures: Any) -> None:
+        """Add the figures of an event ("train", "epoch", "valid", ...) at a step since the start of training."""
+        if self.path is None:
+            return
+        row = {"time": round(time.time(), 3), "event": event, "step": step}
+        row |= {key: _or_null(figure) for key, figure in figures.items()}
+        length = self.path.stat().st_size if self.path.exists() else 0
+        try:
             with self.path.open("a", encoding="utf-8") as file:
-                row = {"time": round(time.time(), 3), **{key: _or_null(figure) for key, figure in figures.items()}}
                 file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            os.truncate(self.path, length)  # what a full disk took of the line
+            message = f"{self.path}: cannot be written ({error.strerror})"
+            if not self.goes_on:
+                raise OSError(f"{message}; free some space, then go on with --resume=auto") from error
+            logger.error("%s: training goes on (TRAIN.on_save_error)", message)
+        for key in CURVES.intersection(figures) if self._curves else ():
+            self._curves.add_scalar(f"{event}/{key}", figures[key], step)
+
+    def close(self) -> None:
+        if self._curves:
+            self._curves.close()
+
+
+def _visualdl_writer(folder: Path) -> Any:
+    try:
+        from visualdl import LogWriter
+    except ImportError as error:
+        raise ValueError(
+            f"TRAIN.visualdl needs VisualDL ({error}); pip install visualdl, or -o TRAIN.visualdl=False"
+        ) from error
+    return LogWriter(logdir=str(folder))
 
 
 def _or_null(figure: Any) -> Any:
@@ -76,3 +120,17 @@ def duration(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows with the same keys, as text in columns; None is a dash."""
+    columns = [[key, *(_cell(row[key]) for row in rows)] for key in rows[0]]
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,112 +1,162 @@
-"""The loops over batches: train_one_epoch, evaluate, predict. Know no TSN, no paths, no config.
+"""The loops over batches: train_steps, evaluate, predict. Know no TSN, no paths, no config.
 
-A batch has `frames`, `labels`, `indices` (empty if no clip of it could be read) and `broken`; a meter has
-`add(loss, logits, labels)`, `add_unreadable(number)`, `sums` and `scores()`. Both are handed in.
+A batch has `frames`, `labels`, `indices` (empty if no clip of it could be read), `video_ids` and `broken`; a meter has
+`add(loss, logits, labels)`, `add_unreadable(number)`, `sums` and `scores(sums)`. Both are handed in.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
 
-from engine.distributed import sum_over_ranks
+from engine.average import WeightAverage
+from engine.distributed import Ranks
+from engine.precision import Precision
+from engine.signals import Stopped, StopRequest
+
+
+class Trainee(NamedTuple):
+    """What is trained, and how a step of it goes."""
+
+    network: nn.Layer
+    """The model, in paddle.DataParallel if there are several ranks."""
+    optimizer: paddle.optimizer.Optimizer
+    learning_rate_at: Callable[[int], float]
+    """Step since the start of training -> learning rate."""
+    precision: Precision
+    average: WeightAverage | None = None
+    """The moving average to keep, if any."""
+    accumulate_steps: int = 1
+    """Parts that the clips of a step are computed in."""
+    freeze_bn: bool = False
+    """Whether batch norm keeps its running statistics, and uses them."""
 
 
 class Interval(NamedTuple):
-    """What happened since the last log line."""
+    """What happened since the last log line; everything over all ranks."""
 
-    iteration: int
-    """Of the last step, counted from 0 in its epoch."""
     scores: Any
     """The meter's scores over these steps."""
     learning_rate: float
+    """Of the last step."""
+    grad_norm: float
+    """L2 norm of all gradients of the last step together, before clipping."""
     clips_per_sec: float
-    """Of this rank."""
     wait_fraction: float
-    """Share of the time spent waiting for data, 0 to 1."""
+    """Share of the time spent waiting for data, 0 to 1; rank 0's."""
 
 
-def train_one_epoch(
-    model: paddle.nn.Layer,
+class NonFiniteLoss(ValueError):
+    """A loss that is NaN or infinite.
+
+    Attributes:
+        step: of the first such loss, since the start of training.
+        video_ids: of the clips of that step.
+    """
+
+    def __init__(self, loss: float, step: int, video_ids: list[str]):
+        self.step = step
+        self.video_ids = video_ids
+        shown = ", ".join(video_ids[:8]) + (f" and {len(video_ids) - 8} more" if len(video_ids) > 8 else "")
+        super().__init__(
+            f"the loss of step {step} is {loss}, on the videos {shown}; lower TRAIN.learning_rate, limit the gradients "
+            "(TRAIN.clip_grad_norm), or take another TRAIN.amp if it is fp16"
+        )
+
+
+def train_steps(
+    trainee: Trainee,
     batches: Iterable[Any],
-    optimizer: paddle.optimizer.Optimizer,
-    learning_rate_at: Callable[[int], float],
-    first_step: int,
-    new_meter: Callable[[], Any],
+    epoch_step: int,
+    first_iteration: int,
+    meter: Any,
     log_interval: int,
-    on_interval: Callable[[Interval], None],
     on_broken: Callable[[list], None],
-) -> tuple[int, Any]:
-    """Take one optimizer step per batch, on the mean cross entropy of its clips.
+    ranks: Ranks = Ranks(),
+    stop: StopRequest | None = None,
+) -> Iterator[Interval | None]:
+    """Take one optimizer step per batch, on the mean cross entropy of its clips over all ranks, and yield after each.
+
+    Nothing is fetched from the device except for an Interval.
 
     Args:
-        learning_rate_at: step since the start of training -> learning rate.
-        first_step: the first batch's step.
-        new_meter: makes an empty meter.
-        on_interval: called after the epoch's first step, then every `log_interval` steps.
+        epoch_step: the step, since the start of training, that the epoch began with.
+        first_iteration: how many steps of the epoch are done already.
+        meter: gets what the network said of each clip at its step, on this rank, before each yield.
+        log_interval: an Interval is yielded after an epoch's first step and every so many later; after others None.
         on_broken: called with each batch's broken entries; may raise to end training.
 
     Raises:
-        ValueError: a batch without a readable clip.
-
-    Returns:
-        The step that comes next, and the scores over the epoch (each clip as the network saw it at its step).
+        ValueError: a rank's batch has no readable clip.
+        NonFiniteLoss: a loss since the last Interval was NaN or infinite.
+        Stopped: a rank was asked to stop; the steps that were yielded are done, no other is.
     """
-    model.train()
-    step = first_step
-    epoch_meter, meter, batches = new_meter(), new_meter(), Waiting(batches)
-    started_sec, num_clips = time.perf_counter(), 0
-    for iteration, batch in enumerate(batches):
+    _train_mode(trainee)
+    batches, losses = Waiting(batches), []
+    sums_before = np.asarray(meter.sums)
+    started_sec = time.perf_counter()
+    for iteration, batch in enumerate(batches, first_iteration):
         on_broken(batch.broken)
-        if not batch.indices:
-            raise ValueError("not one video of the training list can be read")
-        learning_rate = learning_rate_at(step)
-        optimizer.set_lr(learning_rate)
-        logits = model(batch.frames)
-        loss = F.cross_entropy(logits, batch.labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.clear_grad()
-        step += 1
-        meter.add(loss, logits, batch.labels)
-        num_clips += len(batch.indices)
-        if iteration % log_interval == 0:
-            scores = meter.scores()  # fetches from the device, so it comes before the clock is read
-            elapsed_sec = time.perf_counter() - started_sec
-            on_interval(
-                Interval(iteration, scores, learning_rate, num_clips / elapsed_sec, batches.waited_sec / elapsed_sec)
-            )
-            epoch_meter.sums = epoch_meter.sums + meter.sums
-            meter = new_meter()
-            started_sec, num_clips, batches.waited_sec = time.perf_counter(), 0, 0.0
-    epoch_meter.sums = epoch_meter.sums + meter.sums
-    return step, epoch_meter.scores()
+        num_clips = _agree(len(batch.indices), ranks, stop)
+        if min(num_clips) == 0:
+            raise ValueError("not one video of a batch of the training list can be read; repair the list")
+        step, is_logged = epoch_step + iteration, iteration % log_interval == 0
+        learning_rate = trainee.learning_rate_at(step)
+        trainee.optimizer.set_lr(learning_rate)
+        loss = _gradients(trainee, batch, sum(num_clips), ranks.num_ranks, meter)
+        losses.append((step, batch.video_ids, loss))
+        norm = _gradient_norm(trainee) if is_logged else None
+        trainee.precision.step(trainee.optimizer)
+        trainee.optimizer.clear_grad()
+        if trainee.average:
+            trainee.average.update(step)
+        if not is_logged:
+            yield None
+            continue
+        sums = np.asarray(meter.sums)  # fetches from the device, so it comes before the clock is read
+        scores = meter.scores(np.array(ranks.sums((sums - sums_before).tolist())))
+        if not np.isfinite(scores.loss):
+            raise _first_non_finite(losses, ranks)
+        elapsed_sec = time.perf_counter() - started_sec
+        yield Interval(
+            scores, learning_rate, float(norm), scores.num_videos / elapsed_sec, batches.waited_sec / elapsed_sec
+        )
+        sums_before, losses = sums, []
+        started_sec, batches.waited_sec = time.perf_counter(), 0.0
 
 
 @paddle.no_grad()
 def evaluate(
-    model: paddle.nn.Layer,
+    model: nn.Layer,
     batches: Iterable[Any],
     meter: Any,
     on_broken: Callable[[list], None],
     on_batch: Callable[[int, Any], None] = lambda iteration, meter: None,
-    num_ranks: int = 1,
+    ranks: Ranks = Ranks(),
+    stop: StopRequest | None = None,
 ) -> Any:
-    """Score every clip once; the unreadable ones count too.
+    """Score every clip once, in float32; the unreadable ones count too.
 
     Args:
-        meter: an empty one; it holds the sums over all ranks in the end.
+        meter: an empty one.
         on_broken: called with each batch's broken entries.
-        on_batch: called after each batch with its number and the meter so far.
+        on_batch: called after each batch with its number and this rank's meter so far.
+
+    Raises:
+        Stopped: a rank was asked to stop.
 
     Returns:
-        The meter's scores.
+        The meter's scores, over all ranks.
     """
     model.eval()
     for iteration, batch in enumerate(batches):
+        if stop:
+            _agree(0, ranks, stop)
         on_broken(batch.broken)
         if batch.broken:
             meter.add_unreadable(len(batch.broken))
@@ -114,13 +164,12 @@ def evaluate(
             logits = model(batch.frames)
             meter.add(F.cross_entropy(logits, batch.labels), logits, batch.labels)
         on_batch(iteration, meter)
-    meter.sums = sum_over_ranks(meter.sums, num_ranks)
-    return meter.scores()
+    return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
 
 
 @paddle.no_grad()
 def predict(
-    model: paddle.nn.Layer, batches: Iterable[Any], on_broken: Callable[[list], None]
+    model: nn.Layer, batches: Iterable[Any], on_broken: Callable[[list], None]
 ) -> Iterator[tuple[Any, np.ndarray]]:
     """Each batch with its softmax probabilities, float32 (N, K); a batch without a readable clip has none, (0, 0)."""
     model.eval()
@@ -149,3 +198,61 @@ class Waiting:
                 return
             self.waited_sec += time.perf_counter() - started_sec
             yield batch
+
+
+def _agree(number: int, ranks: Ranks, stop: StopRequest | None) -> list[int]:
+    """Every rank's number; Stopped on every rank if one of them was asked to stop."""
+    numbers, signals = zip(*ranks.exchange([number, stop.signal_number if stop else 0]), strict=True)
+    if any(signals):
+        raise Stopped(max(signals))
+    return list(numbers)
+
+
+def _train_mode(trainee: Trainee) -> None:
+    trainee.network.train()
+    if trainee.freeze_bn:
+        for layer in trainee.network.sublayers():
+            if isinstance(layer, nn.BatchNorm2D):
+                layer.eval()
+
+
+def _gradients(trainee: Trainee, batch: Any, num_clips: int, num_ranks: int, meter: Any) -> paddle.Tensor:
+    """Add the gradients of the mean loss over a step's `num_clips` clips; returns this rank's mean loss, float32 ()."""
+    num_here = len(batch.labels)
+    num_parts = min(trainee.accumulate_steps, num_here)
+    ends = [num_here * part // num_parts for part in range(num_parts + 1)]
+    losses = []
+    for start, end in zip(ends[:-1], ends[1:], strict=True):
+        frames, labels = batch.frames, batch.labels
+        if num_parts > 1:
+            frames, labels = frames[start:end], labels[start:end]
+        with _local_gradients(trainee.network) if end < num_here else nullcontext():
+            with trainee.precision.forward():
+                logits = trainee.network(frames)
+            logits = logits.astype("float32")
+            loss = F.cross_entropy(logits, labels)
+            share = (end - start) * num_ranks / num_clips  # paddle.DataParallel divides by the number of ranks
+            trainee.precision.backward(loss * share if share != 1 else loss)
+        meter.add(loss, logits, labels)
+        losses.append(loss.detach() * ((end - start) / num_here))
+    return losses[0] if num_parts == 1 else paddle.add_n(losses)
+
+
+def _local_gradients(network: nn.Layer) -> AbstractContextManager:
+    """Gradients are shared with the other ranks only after a step's last part."""
+    return network.no_sync() if isinstance(network, paddle.DataParallel) else nullcontext()
+
+
+@paddle.no_grad()
+def _gradient_norm(trainee: Trainee) -> paddle.Tensor:
+    trainee.precision.unscale(trainee.optimizer)
+    gradients = [parameter.grad for parameter in trainee.network.parameters() if parameter.grad is not None]
+    return paddle.add_n([(gradient.astype("float32") ** 2).sum() for gradient in gradients]).sqrt()
+
+
+def _first_non_finite(losses: list[tuple[int, list[str], paddle.Tensor]], ranks: Ranks) -> NonFiniteLoss:
+    """The first loss of any rank that is not finite, with the videos of that step on the ranks where it is not."""
+    found = [(step, float(loss), video_ids) for step, video_ids, loss in losses if not np.isfinite(float(loss))]
+    firsts = [entries[0] for entries in ranks.exchange(found) if entries]
+    step, loss, _ = min(firsts, key=lambda first: first[0])
+    return NonFiniteLoss(loss, step, [name for number, _, names in firsts if number == step for name in names])

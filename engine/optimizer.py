@@ -23,14 +23,23 @@ def learning_rate_at(step: int, base_rate: float, decay: float, num_epochs: int,
 
 
 def create_optimizer(
-    model: paddle.nn.Layer, learning_rate: float, momentum: float, l2_weight_decay: float
+    model: paddle.nn.Layer,
+    learning_rate: float,
+    momentum: float,
+    l2_weight_decay: float,
+    clip_grad_norm: float | None = None,
 ) -> paddle.optimizer.Momentum:
-    """v = momentum * v + (g + l2_weight_decay * w), w -= rate * v, for every parameter, batch norm and biases too."""
+    """v = momentum * v + (g + l2_weight_decay * w), w -= rate * v, for every parameter, batch norm and biases too.
+
+    Args:
+        clip_grad_norm: the gradients g are scaled down together where their L2 norm is larger; None: never.
+    """
     return paddle.optimizer.Momentum(
         learning_rate=learning_rate,
         momentum=momentum,
         parameters=model.parameters(),
         weight_decay=paddle.regularizer.L2Decay(l2_weight_decay),
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(clip_grad_norm) if clip_grad_norm else None,
     )
 
 

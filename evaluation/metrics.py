@@ -1,6 +1,7 @@
 """Top-k counts and their running sums. Knows no ranks."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,11 +35,11 @@ class Scores(NamedTuple):
 class ScoreMeter:
     """Adds up loss and hits on the device; nothing is fetched before `scores` is asked for.
 
-    `sums` is float64 (NUM_SUMS,), so that ranks can add theirs.
+    `sums` is float64 (NUM_SUMS,), so that ranks can add theirs, and a resumed run goes on from them.
     """
 
-    def __init__(self):
-        self.sums = paddle.zeros([NUM_SUMS], "float64")
+    def __init__(self, sums: Sequence[float] = (0.0,) * NUM_SUMS):
+        self.sums = paddle.to_tensor(sums, "float64")
 
     def add(self, loss: paddle.Tensor, logits: paddle.Tensor, labels: paddle.Tensor) -> None:
         """Add a batch: its mean loss, float (); logits, float (N, K); labels, int64 (N,)."""
@@ -51,9 +52,9 @@ class ScoreMeter:
         """Add videos that could not be read: they count as wrong answers."""
         self.sums = self.sums + paddle.to_tensor([0, 0, 0, 0, num_videos], "float64")
 
-    def scores(self) -> Scores:
-        """The means so far."""
-        num_read, loss, top1, top5, num_unreadable = np.asarray(self.sums).tolist()
+    def scores(self, sums: np.ndarray | None = None) -> Scores:
+        """The means so far, or those of other sums, such as all ranks' together."""
+        num_read, loss, top1, top5, num_unreadable = np.asarray(self.sums if sums is None else sums).tolist()
         num_videos = num_read + num_unreadable
         return Scores(
             int(num_videos),

@@ -17,8 +17,11 @@ STAGE_BLOCKS = {
 }
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2D:
-    return nn.Conv2D(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias_attr=False)
+def conv(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, data_format: str = "NCHW"
+) -> nn.Conv2D:
+    padding = kernel_size // 2
+    return nn.Conv2D(in_channels, out_channels, kernel_size, stride, padding, bias_attr=False, data_format=data_format)
 
 
 class BasicBlock(nn.Layer):
@@ -26,12 +29,12 @@ class BasicBlock(nn.Layer):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None):
+    def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None, data_format: str):
         super().__init__()
-        self.conv1 = conv(in_channels, channels, 3, stride)
-        self.bn1 = nn.BatchNorm2D(channels)
-        self.conv2 = conv(channels, channels, 3)
-        self.bn2 = nn.BatchNorm2D(channels)
+        self.conv1 = conv(in_channels, channels, 3, stride, data_format)
+        self.bn1 = nn.BatchNorm2D(channels, data_format=data_format)
+        self.conv2 = conv(channels, channels, 3, data_format=data_format)
+        self.bn2 = nn.BatchNorm2D(channels, data_format=data_format)
         self.relu = nn.ReLU()
         self.downsample = downsample
 
@@ -46,14 +49,14 @@ class Bottleneck(nn.Layer):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None):
+    def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None, data_format: str):
         super().__init__()
-        self.conv1 = conv(in_channels, channels, 1)
-        self.bn1 = nn.BatchNorm2D(channels)
-        self.conv2 = conv(channels, channels, 3, stride)
-        self.bn2 = nn.BatchNorm2D(channels)
-        self.conv3 = conv(channels, channels * self.expansion, 1)
-        self.bn3 = nn.BatchNorm2D(channels * self.expansion)
+        self.conv1 = conv(in_channels, channels, 1, data_format=data_format)
+        self.bn1 = nn.BatchNorm2D(channels, data_format=data_format)
+        self.conv2 = conv(channels, channels, 3, stride, data_format)
+        self.bn2 = nn.BatchNorm2D(channels, data_format=data_format)
+        self.conv3 = conv(channels, channels * self.expansion, 1, data_format=data_format)
+        self.bn3 = nn.BatchNorm2D(channels * self.expansion, data_format=data_format)
         self.relu = nn.ReLU()
         self.downsample = downsample
 
@@ -70,38 +73,44 @@ class ResNet(nn.Layer):
     Args:
         num_layers: a key of STAGE_BLOCKS.
         in_channels: 3 for one RGB frame, 3 * seglen for stacked ones.
+        data_format: layout of the images and of everything inside, "NCHW" or "NHWC"; the weights are the same.
 
     Convolutions start from a normal distribution with variance 2 / (kernel area * in_channels), Paddle's default and
     the original's. Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
 
-    def __init__(self, num_layers: int = 50, in_channels: int = 3):
+    def __init__(self, num_layers: int = 50, in_channels: int = 3, data_format: str = "NCHW"):
         super().__init__()
         block = BasicBlock if num_layers < 50 else Bottleneck
         self.num_features = STAGE_CHANNELS[-1] * block.expansion
-        self.conv1 = conv(in_channels, 64, 7, stride=2)
-        self.bn1 = nn.BatchNorm2D(64)
+        self.conv1 = conv(in_channels, 64, 7, 2, data_format)
+        self.bn1 = nn.BatchNorm2D(64, data_format=data_format)
         self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2D(kernel_size=3, stride=2, padding=1)
+        self.maxpool = nn.MaxPool2D(kernel_size=3, stride=2, padding=1, data_format=data_format)
         last_channels = 64
         for stage, (channels, num_blocks) in enumerate(zip(STAGE_CHANNELS, STAGE_BLOCKS[num_layers], strict=True), 1):
             stride = 1 if stage == 1 else 2
-            setattr(self, f"layer{stage}", _stage(block, last_channels, channels, num_blocks, stride))
+            setattr(self, f"layer{stage}", _stage(block, last_channels, channels, num_blocks, stride, data_format))
             last_channels = channels * block.expansion
-        self.avgpool = nn.AdaptiveAvgPool2D(1)
+        self.avgpool = nn.AdaptiveAvgPool2D(1, data_format=data_format)
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """float32 (N, in_channels, H, W) -> float32 (N, num_features)."""
+        """float32 (N, in_channels, H, W), or (N, H, W, in_channels) for NHWC -> float32 (N, num_features)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.avgpool(x).flatten(1)
 
 
-def _stage(block: type[nn.Layer], in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:
+def _stage(
+    block: type[nn.Layer], in_channels: int, channels: int, num_blocks: int, stride: int, data_format: str
+) -> nn.Sequential:
     out_channels = channels * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
-        downsample = nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2D(out_channels))
-    blocks = [block(in_channels, channels, stride, downsample)]
-    blocks += [block(out_channels, channels, 1, None) for _ in range(num_blocks - 1)]
+        downsample = nn.Sequential(
+            conv(in_channels, out_channels, 1, stride, data_format),
+            nn.BatchNorm2D(out_channels, data_format=data_format),
+        )
+    blocks = [block(in_channels, channels, stride, downsample, data_format)]
+    blocks += [block(out_channels, channels, 1, None, data_format) for _ in range(num_blocks - 1)]
     return nn.Sequential(*blocks)

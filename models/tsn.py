@@ -17,6 +17,7 @@ class TSN(nn.Layer):
         num_layers: depth of the ResNet, see models/resnet.py.
         seglen: frames per snippet, stacked as channels.
         image_mean, image_std: of R, G and B on the 0..1 scale.
+        channels_last: convolve in NHWC layout; input, output and weights stay what they are.
 
     Source: Wang et al., Temporal Segment Networks, ECCV 2016, as computed by the 2019 PaddlePaddle original.
     """
@@ -28,11 +29,13 @@ class TSN(nn.Layer):
         seglen: int = 1,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
+        channels_last: bool = False,
     ):
         super().__init__()
         self.seglen = seglen
+        self.channels_last = channels_last
         self.normalize = Normalize(image_mean, image_std)
-        self.backbone = ResNet(num_layers, in_channels=3 * seglen)
+        self.backbone = ResNet(num_layers, 3 * seglen, "NHWC" if channels_last else "NCHW")
         num_features = self.backbone.num_features
         bound = num_features**-0.5
         self.fc = nn.Linear(num_features, num_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
@@ -46,4 +49,6 @@ class TSN(nn.Layer):
         num_frames, height, width = frames.shape[1], frames.shape[3], frames.shape[4]
         seg_num = num_frames // self.seglen
         snippets = self.normalize(frames).reshape([-1, 3 * self.seglen, height, width])
+        if self.channels_last:
+            snippets = snippets.transpose([0, 2, 3, 1])
         return self.backbone(snippets).reshape([-1, seg_num, self.backbone.num_features]).mean(axis=1)

@@ -1,64 +1,143 @@
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import paddle
 import pytest
 
-from engine.checkpoint import TrainingState, load_training_state, prepare_save_dir, save_checkpoint
+from engine.checkpoint import (
+    BEST,
+    Checkpoints,
+    Snapshot,
+    TrainingState,
+    load_training_state,
+    prepare_save_dir,
+    save_checkpoint,
+)
 
-STATE = TrainingState(epoch=3, step=21, seed=5, scores={"top1": 0.5})
+STATE = TrainingState(
+    seed=5, epoch=3, step_in_epoch=1, step=22, sums=[1, 1 / 3, 0, 0, 0], broken=[[2, "gone"]], best_top1=0.1
+)
 
 
-def save(folder, value=1.0, state=STATE):
-    model = paddle.nn.Linear(2, 2)
-    model.weight.set_value(np.full((2, 2), value, np.float32))
-    save_checkpoint(folder, model, {"weight.velocity": np.arange(4.0)}, state, "MODEL: {}\n")
+def snapshot(value=1.0, **state) -> Snapshot:
+    weights = {"weight": paddle.full([2, 2], value)}
+    return Snapshot(weights, {"weight.velocity": np.arange(4.0)}, dataclasses.replace(STATE, **state), "MODEL: {}\n")
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def value_of(folder) -> float:
+    return float(paddle.load(str(folder / "model.pdparams"))["weight"].max())
 
 
 def test_a_checkpoint_is_a_folder_of_four_files_and_their_sums_and_reads_back(tmp_path):
-    save(tmp_path / "TSN_epoch2")
+    save_checkpoint(tmp_path / "TSN_epoch2", snapshot())
     files = ["SHA256SUMS", "config.yaml", "model.pdparams", "optimizer.pdopt", "state.json"]
-    assert sorted(path.name for path in (tmp_path / "TSN_epoch2").iterdir()) == files
-    assert [path.name for path in tmp_path.iterdir()] == ["TSN_epoch2"]
-    state, velocities = load_training_state(tmp_path / "TSN_epoch2")
-    assert state == STATE and np.array_equal(velocities["weight.velocity"], np.arange(4.0))
-    assert json.loads((tmp_path / "TSN_epoch2" / "state.json").read_text())["paddle"] == paddle.__version__
+    assert names(tmp_path / "TSN_epoch2") == files and names(tmp_path) == ["TSN_epoch2"]
+    state, arrays = load_training_state(tmp_path / "TSN_epoch2")
+    assert state == STATE and np.array_equal(arrays["weight.velocity"], np.arange(4.0))
+    content = json.loads((tmp_path / "TSN_epoch2" / "state.json").read_text())
+    assert content["versions"]["paddle"] == paddle.__version__
+    size = (tmp_path / "TSN_epoch2" / "model.pdparams").stat().st_size
+    assert content["files"]["model.pdparams"]["bytes"] == size and len(content["files"]) == 3
 
 
 def test_any_paddle_program_can_read_the_weights(tmp_path):
-    save(tmp_path / "TSN_epoch0", value=2.0)
+    save_checkpoint(tmp_path / "TSN_epoch0", snapshot(2.0))
     assert paddle.load(str(tmp_path / "TSN_epoch0" / "model.pdparams"))["weight"].numpy().tolist() == [[2, 2], [2, 2]]
 
 
 def test_saving_again_replaces_the_folder(tmp_path):
-    save(tmp_path / "TSN_epoch0", value=1.0)
-    save(tmp_path / "TSN_epoch0", value=2.0)
-    assert [path.name for path in tmp_path.iterdir()] == ["TSN_epoch0"]
-    assert paddle.load(str(tmp_path / "TSN_epoch0" / "model.pdparams"))["weight"].numpy().max() == 2
+    save_checkpoint(tmp_path / "TSN_epoch0", snapshot(1.0))
+    save_checkpoint(tmp_path / "TSN_epoch0", snapshot(2.0))
+    assert names(tmp_path) == ["TSN_epoch0"] and value_of(tmp_path / "TSN_epoch0") == 2
 
 
-def test_a_failed_save_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
-    save(tmp_path / "TSN_epoch0", value=1.0)
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_failed_save_leaves_the_earlier_checkpoints_and_says_so(tmp_path, monkeypatch, caplog, goes_on):
+    checkpoints = Checkpoints(tmp_path, "TSN", keep_last=1, goes_on=goes_on)
+    checkpoints.save("epoch0", snapshot(1.0))
 
-    def full_disk(*args):
+    def full_disk(content, path):
+        with open(path, "wb") as file:
+            file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(paddle, "save", full_disk)
-    with pytest.raises(OSError):
-        save(tmp_path / "TSN_epoch0", value=2.0)
-    assert paddle.load(str(tmp_path / "TSN_epoch0" / "model.pdparams"))["weight"].numpy().max() == 1
+    message = (
+        r"TSN_epoch1: cannot be saved \(No space left on device\); .*TSN_epoch0 is the newest checkpoint; free some"
+    )
+    if goes_on:
+        assert checkpoints.save("epoch1", snapshot(2.0)) is False
+        assert "TSN_epoch0 is the newest checkpoint; free some space: training goes on" in caplog.text
+    else:
+        with pytest.raises(OSError, match=message):
+            checkpoints.save("epoch1", snapshot(2.0))
+    assert names(tmp_path) == ["TSN_epoch0"] and value_of(tmp_path / "TSN_epoch0") == 1
+    assert checkpoints.newest() == tmp_path / "TSN_epoch0"
 
 
-@pytest.mark.parametrize("name", ["model.pdparams", "optimizer.pdopt", "state.json"])
+@pytest.mark.parametrize("name", ["model.pdparams", "optimizer.pdopt", "state.json", "config.yaml", "SHA256SUMS"])
 def test_incomplete_and_damaged_checkpoints_are_refused_by_name(tmp_path, name):
-    save(tmp_path / "TSN_epoch0")
-    if name != "model.pdparams":
-        (tmp_path / "TSN_epoch0" / name).write_text("{")
-        with pytest.raises(ValueError, match=name):
-            load_training_state(tmp_path / "TSN_epoch0")
-    (tmp_path / "TSN_epoch0" / name).unlink()
+    folder = tmp_path / "TSN_epoch0"
+    save_checkpoint(folder, snapshot())
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-5])
+    with pytest.raises(ValueError, match=name):
+        load_training_state(folder)
+    (folder / name).write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    with pytest.raises(ValueError, match=name):
+        load_training_state(folder)
+    (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
-        load_training_state(tmp_path / "TSN_epoch0")
+        load_training_state(folder)
+
+
+def test_the_newest_whole_checkpoint_is_found_and_others_are_named(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path, "TSN")
+    assert checkpoints.newest() is None and checkpoints.last_good() == "there is no checkpoint yet"
+    for label, step in (("epoch1", 20), ("epoch0", 10), ("epoch0_step5", 5)):  # the order of saving counts
+        checkpoints.save(label, snapshot(step=step))
+    assert checkpoints.newest() == tmp_path / "TSN_epoch0_step5"
+    path = tmp_path / "TSN_epoch0_step5" / "optimizer.pdopt"
+    path.write_bytes(path.read_bytes()[:-1])
+    (tmp_path / "TSN_epoch0" / "state.json").write_text("{")
+    (tmp_path / "TSN_notes").write_text("no checkpoint")
+    assert checkpoints.newest() == tmp_path / "TSN_epoch1"
+    assert "passed over: " in caplog.text and f"{path}: has" in caplog.text
+    assert "TSN_epoch0/state.json: damaged training state" in caplog.text
+
+
+def test_old_ones_go_and_the_best_stays(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "TSN", keep_last=2)
+    checkpoints.save("epoch0_step5", snapshot(step=5))
+    checkpoints.save("epoch0_step10", snapshot(step=10))
+    checkpoints.save(BEST, snapshot(step=10))
+    assert names(tmp_path) == ["TSN_best", "TSN_epoch0_step10", "TSN_epoch0_step5"]
+    checkpoints.save("epoch0", snapshot(step=10))  # takes the place of the one of the same step
+    assert names(tmp_path) == ["TSN_best", "TSN_epoch0", "TSN_epoch0_step5"]
+    for epoch in range(1, 5):
+        checkpoints.save(f"epoch{epoch}", snapshot(step=10 + 10 * epoch))
+    assert names(tmp_path) == ["TSN_best", "TSN_epoch3", "TSN_epoch4"]
+    Checkpoints(tmp_path, "TSN").save("epoch5", snapshot(step=60))
+    assert len(names(tmp_path)) == 4, "none are deleted without keep_last"
+
+
+def test_what_a_killed_run_leaves_is_tidied_up(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "TSN")
+    checkpoints.save("epoch0", snapshot(1.0))
+    checkpoints.save(BEST, snapshot(2.0))
+    (tmp_path / "TSN_best").rename(tmp_path / ".TSN_best.replaced")  # killed between the two renames
+    shutil.copytree(tmp_path / "TSN_epoch0", tmp_path / ".TSN_best.unfinished")
+    shutil.copytree(tmp_path / "TSN_epoch0", tmp_path / ".TSN_epoch0.replaced")
+    (tmp_path / ".TSN_epoch7.removed").mkdir()
+    (tmp_path / ".another").mkdir()
+    checkpoints.tidy()
+    assert names(tmp_path) == [".another", "TSN_best", "TSN_epoch0"] and value_of(tmp_path / "TSN_best") == 2
 
 
 def test_an_unwritable_folder_is_named(tmp_path):

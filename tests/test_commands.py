@@ -42,10 +42,14 @@ def rows(save_dir: Path, event: str) -> list[dict]:
 
 
 def test_training_leaves_checkpoints_and_metrics(trained, small_set):
-    assert sorted(path.name for path in trained.iterdir()) == ["TSN_epoch0", "TSN_epoch1", "metrics.jsonl"]
+    assert sorted(path.name for path in trained.iterdir()) == ["TSN_best", "TSN_epoch0", "TSN_epoch1", "metrics.jsonl"]
     state = json.loads((trained / "TSN_epoch1" / "state.json").read_text())
     assert (state["epoch"], state["step"], state["seed"]) == (2, 6, 0)
-    assert state["scores"]["num_videos"] == 7
+    assert [row["epoch"] for row in state["history"]] == [0, 1]
+    best = max(row["valid_top1"] for row in state["history"])
+    assert state["best_top1"] == best
+    first_best = next(row["epoch"] for row in state["history"] if row["valid_top1"] == best)
+    assert json.loads((trained / "TSN_best" / "state.json").read_text())["epoch"] == first_best + 1
     config = load_config(trained / "TSN_epoch1" / "config.yaml")
     assert config.train.filelist == str(small_set / "train.list") and config.model.num_layers == 18
     steps = rows(trained, "train")
@@ -96,7 +100,9 @@ def test_resume_from_weights_without_training_state_starts_at_epoch_0(trained, s
     ours = read_weights(tmp_path / "run" / "TSN_epoch0").arrays
     assert np.allclose(ours["fc.weight"], weights["fc.weight"], atol=1e-6)
     with pytest.raises(ValueError, match="made for 3 classes, but MODEL.num_classes is 4; .*--pretrain"):
-        train.main([*flags, f"--resume={tmp_path / 'published'}", "-o", "MODEL.num_classes=4"])
+        train.main(
+            [*flags, f"--resume={tmp_path / 'published'}", "-o", "MODEL.num_classes=4", f"--save_dir={tmp_path / '4'}"]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +187,9 @@ def test_broken_training_videos_are_replaced_summed_up_and_limited(small_set, tm
     train.main([*FROM_SCRATCH, *flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
     assert capture(caplog).count("gone.mp4: no such file") == 1
     assert capture(caplog).count(f"1 of 13 videos could not be read: {tmp_path / 'gone.mp4'}; their neighbours") == 2
+    flags += ["-o", "TRAIN.max_bad_fraction=0.05", f"--save_dir={tmp_path / 'other'}", "--valid_interval=0"]
     with pytest.raises(ValueError, match="1 of 13 videos cannot be read, more than TRAIN.max_bad_fraction 0.05 allows"):
-        train.main(
-            [*FROM_SCRATCH, *flags, "-o", "TRAIN.max_bad_fraction=0.05", f"--save_dir={tmp_path}", "--valid_interval=0"]
-        )
+        train.main([*FROM_SCRATCH, *flags])
 
 
 def test_videos_that_had_to_be_decoded_in_order_are_summed_up(trained, small_set, tmp_path, caplog, monkeypatch):
@@ -209,7 +214,7 @@ def test_a_list_without_one_readable_video_stops_even_if_all_may_be_bad(small_se
     (tmp_path / "cut.mp4").write_bytes(b"no video")
     (tmp_path / "all.list").write_text(f"{tmp_path / 'cut.mp4'} 0\n" * 3)
     flags = small_flags(small_set, TRAIN__filelist=tmp_path / "all.list", TRAIN__max_bad_fraction=1)
-    with pytest.raises(ValueError, match="not one video of the training list can be read"):
+    with pytest.raises(ValueError, match="not one video of a batch of the training list can be read"):
         train.main([*FROM_SCRATCH, *flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
 
 

@@ -18,6 +18,6 @@ def test_two_cpu_processes_share_training_and_count_every_validation_video_once(
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run" / "TSN_epoch0" / "model.pdparams").is_file()
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["event"] for row in rows] == ["train"] * 3 + ["epoch", "valid"]
+    assert [row["event"] for row in rows] == ["start"] + ["train"] * 3 + ["epoch", "valid"]
     assert rows[-1]["num_videos"] == 7
     assert done.stdout.count("training finished  Loss") == 1

@@ -16,8 +16,9 @@ from datareader import transforms
 from datareader.decode import decode_pkl, decode_video
 from datareader.loader import Batch
 from datareader.sampling import segment_indices
-from engine.loop import train_one_epoch
+from engine.loop import Trainee, train_steps
 from engine.optimizer import create_optimizer, learning_rate_at, optimizer_arrays, steps_per_epoch
+from engine.precision import Precision
 from evaluation.metrics import ScoreMeter
 from formula_weights import REFERENCE, formula_arrays, formula_weights, our_name, write_original_folder
 from models import create_model
@@ -110,20 +111,16 @@ def test_training_curve_equals_the_original(case, weights):
     batches = [
         Batch(paddle.to_tensor(frames[i]), paddle.to_tensor(labels[i]), [0] * case["batch"], [], [], []) for i in order
     ]
-    intervals = []
     optimizer = create_optimizer(model, case["base_lr"], momentum=0.9, l2_weight_decay=1e-4)
     epoch_steps = steps_per_epoch(case["total_videos"], case["batch"])
-    train_one_epoch(
+    trainee = Trainee(
         model,
-        batches,
         optimizer,
         lambda step: learning_rate_at(step, case["base_lr"], 0.1, case["epoch"], epoch_steps),
-        first_step=0,
-        new_meter=ScoreMeter,
-        log_interval=1,
-        on_interval=intervals.append,
-        on_broken=lambda broken: None,
+        Precision("off", model, on_gpu=False),
     )
+    steps = train_steps(trainee, batches, 0, 0, ScoreMeter(), log_interval=1, on_broken=lambda broken: None)
+    intervals = list(steps)
     tolerance = max(10 * case["loss_noise_from_1e-6_weight_change"], 1e-4)
     losses = [interval.scores.loss for interval in intervals]
     assert np.abs(np.array(losses) - case["loss"]).max() < tolerance

@@ -21,7 +21,8 @@ from command_line import OneLineParser, positive_int, run
 from dataset.demo.actions import ACTIONS
 from dataset.demo.clips import Clip
 from dataset.demo.contact_sheet import write_contact_sheet
-from dataset.jobs import Failure, default_workers, run_jobs
+from dataset.jobs import Failure, run_jobs
+from processes import num_cores
 
 HERE = Path(__file__).resolve().parent
 VERSION = 1  # of the drawings: raise it when a change makes other pixels
@@ -40,7 +41,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--train_clips", type=positive_int, default=40, help="per class (default: 40)")
     parser.add_argument("--val_clips", type=positive_int, default=10, help="per class (default: 10)")
     parser.add_argument(
-        "--workers", type=positive_int, default=default_workers(), help="processes (default: one for each core)"
+        "--workers", type=positive_int, default=num_cores(), help="processes (default: one for each core)"
     )
     parser.add_argument(
         "--contact_sheet", type=Path, metavar="FILE.png", help="only write a picture with some clips of each class"

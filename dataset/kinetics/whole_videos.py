@@ -13,7 +13,7 @@ import av
 
 from command_line import OneLineParser, positive_int
 from datareader.video import Deadline, Video, VideoError
-from dataset.jobs import default_workers
+from processes import num_cores
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".flv", ".ts", ".3gp")
 
@@ -24,7 +24,7 @@ def video_parser(description: str) -> OneLineParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--workers", type=positive_int, default=default_workers(), help="processes (default: one for each core)"
+        "--workers", type=positive_int, default=num_cores(), help="processes (default: one for each core)"
     )
     parser.add_argument(
         "--timeout_sec", type=seconds, default=60.0, help="time that one video may take (default: %(default)g)"
