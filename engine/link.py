@@ -103,6 +103,7 @@ class Link:
             peer.send({"leaves": True})
 
     def _listen(self, peer: "_Peer") -> None:
+        reason = "has ended before its time (its own log says why, if it could)"
         try:
             for line in peer.connection.makefile("rb"):
                 message = json.loads(line)
@@ -112,7 +113,8 @@ class Link:
                     self._end(message["lost"])
                 elif "leaves" in message:
                     return
-            reason = "has ended before its time (its own log says why, if it could)"
+        except ConnectionResetError:
+            pass  # ended, with messages that it has not read
         except TimeoutError:
             reason = f"has given no sign of life for {LOST_SEC:.0f} s"
         except OSError as error:

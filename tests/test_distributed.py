@@ -1,23 +1,206 @@
+"""Several processes: the same numbers as one, and no rank that dies unnoticed."""
+
 import json
+import pickle
+import signal
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+import infer
+import test as test_verb
+import train
 from conftest import small_flags
+from engine.link import EXIT_CODE
+
+ROOT = Path(__file__).resolve().parent.parent
+LAUNCH = [sys.executable, "-m", "paddle.distributed.launch"]
+LIST_LENGTHS = (1, 2, 7, 33)
+NUM_CLASSES_KEPT = 3
 
 
-def test_two_cpu_processes_share_training_and_count_every_validation_video_once(small_set, tmp_path):
-    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node=2", f"--log_dir={tmp_path / 'log'}"]
-    flags = [
-        "--pretrain=none",
-        *small_flags(small_set),
-        f"--save_dir={tmp_path / 'run'}",
-        "--log_interval=1",
-        "--use_gpu=False",
+@pytest.fixture(scope="module")
+def trained(small_set, tmp_path_factory) -> Path:
+    """A checkpoint whose batch norm has seen data."""
+    save_dir = tmp_path_factory.mktemp("trained")
+    flags = small_flags(small_set, TRAIN__epoch=3, TRAIN__learning_rate=0.003)
+    train.main(["--pretrain=none", *flags, "--valid_interval=0", f"--save_dir={save_dir}"])
+    return save_dir / "TSN_epoch2"
+
+
+@pytest.fixture(scope="module")
+def lists(small_set, tmp_path_factory) -> dict[int, Path]:
+    """Lists of each length; all but the shortest hold an unreadable video, the longest three in a row."""
+    folder = tmp_path_factory.mktemp("lists")
+    (folder / "cut.mp4").write_bytes(b"no video")
+    names = [line.rsplit(" ", 1) for line in (small_set / "val.list").read_text().splitlines()]
+    made = {}
+    for length in LIST_LENGTHS:
+        lines = [f"{small_set / name} {label}" for name, label in (names * 5)[:length]]
+        for broken in {1: [], 33: [4, 5, 6]}.get(length, [1]):
+            lines[broken] = f"{folder / 'cut.mp4'} {broken % 3}"
+        made[length] = folder / f"{length}.list"
+        made[length].write_text("\n".join(lines))
+    return made
+
+
+@pytest.fixture(scope="module")
+def jobs(small_set, trained, lists) -> list[list]:
+    """[verb, flags] of what is done by one process and by two; {out} is where to."""
+    # batch norm is frozen, because its statistics are those of a rank's own videos
+    settings = {"TRAIN__epoch": 2, "TRAIN__freeze_bn": True, "TRAIN__learning_rate": 0.001}
+    found = [
+        [
+            "train",
+            [*small_flags(small_set, **settings), f"--pretrain={trained}", "--log_interval=1", "--save_dir={out}/run"],
+        ]
     ]
-    done = subprocess.run([sys.executable, *launch, "train.py", *flags], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "run" / "TSN_epoch0" / "model.pdparams").is_file()
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["event"] for row in rows] == ["start"] + ["train"] * 3 + ["epoch", "valid"]
-    assert rows[-1]["num_videos"] == 7
-    assert done.stdout.count("training finished  Loss") == 1
+    for length, path in lists.items():
+        flags = [*small_flags(small_set, TEST__filelist=path, INFER__batch_size=3), f"--weights={trained}"]
+        found.append(["test", flags])
+        found.append(["infer", [*flags, f"--filelist={path}", f"--save_dir={{out}}/{length}"]])
+    return found
+
+
+def within(jobs: list[list], out: Path) -> list[list]:
+    return [[verb, [flag.replace("{out}", str(out)) for flag in flags]] for verb, flags in jobs]
+
+
+@pytest.fixture(scope="module")
+def by_one(jobs, tmp_path_factory) -> tuple[Path, list[dict]]:
+    """The folder of the results, and the scores."""
+    out = tmp_path_factory.mktemp("by one")
+    verbs = {"train": train.main, "test": test_verb.main, "infer": infer.main}
+    results = [(verb, verbs[verb](flags)) for verb, flags in within(jobs, out)]
+    return out, [scores._asdict() for verb, scores in results if verb == "test"]
+
+
+@pytest.fixture(scope="module")
+def by_two(jobs, tmp_path_factory) -> tuple[Path, list[dict], str]:
+    """The same with what the two said."""
+    out = tmp_path_factory.mktemp("by two")
+    (out / "jobs.json").write_text(json.dumps(within(jobs, out)))
+    command = [*LAUNCH, "--nproc_per_node=2", f"--log_dir={out / 'log'}", "tests/ranks_worker.py", out / "jobs.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return out, json.loads((out / "scores.json").read_text()), done.stdout
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(by_one, by_two):
+    ours, theirs = metrics(by_two[0] / "run"), metrics(by_one[0] / "run")
+    assert [row["event"] for row in ours] == ["start"] + (["train"] * 3 + ["epoch", "valid"]) * 2
+    for row, expected in zip(ours, theirs, strict=True):
+        for key in ("loss", "top1", "top5", "learning_rate", "num_videos", "num_unreadable"):
+            assert row.get(key) == pytest.approx(expected.get(key), abs=1e-5), (row["event"], key)
+        if row["event"] == "train":
+            assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)
+    losses = [row["loss"] for row in ours if row["event"] == "train"]
+    assert len(set(losses)) == 6, "every step has a loss of its own"
+    assert by_two[2].count("training finished  Loss") == 2, "only rank 0 speaks on the console"
+
+
+@pytest.mark.parametrize("length", LIST_LENGTHS)
+def test_two_processes_score_and_classify_as_one(by_one, by_two, length):
+    position = LIST_LENGTHS.index(length)
+    ours, theirs = by_two[1][position], by_one[1][position]
+    num_broken = {1: 0, 33: 3}.get(length, 1)
+    assert (ours["num_videos"], ours["num_unreadable"]) == (length, num_broken)
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    results, expected = (
+        pickle.loads((out / str(length) / "TSN_infer_result").read_bytes()) for out in (by_two[0], by_one[0])
+    )
+    assert len(results) == length and sum(not entry[2] for entry in results) == num_broken
+    for (name, probabilities, class_ids), entry in zip(results, expected, strict=True):
+        assert (name, class_ids) == (entry[0], entry[2])
+        assert np.allclose(probabilities, entry[1], atol=1e-6)
+
+
+def test_unreadable_videos_of_all_ranks_are_named_on_the_console(by_two):
+    assert "3 of 33 videos could not be read" in by_two[2]
+    assert "[INFER] batch size 4 instead of 3, so that 2 ranks share it" in by_two[2]
+
+
+LINK_SCRIPT = """
+import signal, sys, time
+from engine.link import Invitation, Link
+rank = int(sys.argv[1])
+if rank == 0:
+    invitation = Invitation()
+    print(invitation.port, invitation.key, flush=True)
+    link = Link.host(invitation, 3)
+else:
+    link = Link.join("127.0.0.1", int(sys.argv[2]), int(sys.argv[3]), rank, 3)
+for step in range(50):
+    assert link.exchange([rank, step]) == [[0, step], [1, step], [2, step]]
+print("exchanged", flush=True)
+if sys.argv[-1] == "die":
+    sys.stdin.read()
+    link.exchange("never answered" if rank != 2 else time.sleep(1000))
+link.leave()
+"""
+
+
+def linked(*arguments: str) -> list[subprocess.Popen]:
+    """Three ranks, without Paddle."""
+
+    def begin(*words: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", LINK_SCRIPT, *words, *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    host = begin("0")
+    port, key = host.stdout.readline().split()
+    with socket.create_connection(("127.0.0.1", int(port))) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\n")
+    return [host, begin("1", port, key), begin("2", port, key)]
+
+
+def test_ranks_exchange_values_and_leave_in_peace():
+    for process in linked():
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output, errors) == (0, "exchanged\n", "")
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_when_one_rank_is_killed_the_others_end_with_a_message(victim):
+    ranks = linked("die")
+    for process in ranks:
+        assert process.stdout.readline() == "exchanged\n"
+    ranks[victim].kill()
+    for rank, process in enumerate(ranks):
+        if rank != victim:
+            errors = process.communicate(timeout=60)[1]
+            assert process.returncode == EXIT_CODE
+            assert f"error: rank {victim} has ended before its time" in errors
+
+
+def test_a_rank_killed_on_one_machine_ends_training_on_the_other(small_set, tmp_path):
+    """Two launchers stand for two machines: neither looks after the other's processes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    flags = ["train.py", "--pretrain=none", *small_flags(small_set, TRAIN__epoch=1000), "--valid_interval=0"]
+    nodes = []
+    for node in range(2):
+        command = [*LAUNCH, f"--master=127.0.0.1:{port}", "--nnodes=2", "--nproc_per_node=1"]
+        command += [f"--log_dir={tmp_path / str(node)}", *flags, f"--save_dir={tmp_path / 'run'}"]
+        nodes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT))
+    rows = tmp_path / "run" / "metrics.jsonl"
+    while not (rows.exists() and '"train"' in rows.read_text()):
+        assert all(node.poll() is None for node in nodes), nodes[0].communicate()[0]
+        time.sleep(0.1)
+    (victim,) = Path(f"/proc/{nodes[0].pid}/task/{nodes[0].pid}/children").read_text().split()
+    environment = Path(f"/proc/{victim}/environ").read_bytes().decode().split("\0")
+    (rank,) = (entry.partition("=")[2] for entry in environment if entry.startswith("PADDLE_TRAINER_ID="))
+    subprocess.run(["kill", f"-{signal.SIGKILL.value}", victim], check=True)
+    outputs = [node.communicate(timeout=60)[0] for node in nodes]
+    assert f"error: rank {rank} has ended before its time" in outputs[1]
+    assert all(node.returncode != 0 for node in nodes)

@@ -1,8 +1,22 @@
 #!/usr/bin/env bash
-# Train TSN by the documented command; further flags are passed on.
+# Train TSN by the documented command; further flags are passed on. With several GPUs a process trains on each.
 #
 #     bash scripts/train/train_tsn.sh
-#     bash scripts/train/train_tsn.sh --batch_size=64 -o TRAIN.filelist=my/train.list
+#     bash scripts/train/train_tsn.sh --resume=auto --batch_size=64 -o TRAIN.filelist=my/train.list
+#     CUDA_VISIBLE_DEVICES=0,1 bash scripts/train/train_tsn.sh
+#     TSN_CPU_PROCS=8 bash scripts/train/train_tsn.sh      # 8 processes of one thread each, on the CPU
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-python train.py --model_name=TSN --config=./configs/tsn.txt --save_dir=checkpoints --log_interval=10 --valid_interval=1 "$@"
+
+launch=()
+if [ -n "${TSN_CPU_PROCS:-}" ]; then
+    launch=(-m paddle.distributed.launch --nproc_per_node="$TSN_CPU_PROCS")
+    set -- --use_gpu=False "$@"
+else
+    num_gpus=$(python -c 'import before_paddle, paddle; print(paddle.device.cuda.device_count())')
+    if [ "$num_gpus" -gt 1 ]; then
+        launch=(-m paddle.distributed.launch --nproc_per_node="$num_gpus")
+    fi
+fi
+python ${launch[@]+"${launch[@]}"} train.py --model_name=TSN --config=./configs/tsn.txt --save_dir=checkpoints \
+    --log_interval=10 --valid_interval=1 "$@"
