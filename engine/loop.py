@@ -247,7 +247,7 @@ def _local_gradients(network: nn.Layer) -> AbstractContextManager:
 def _gradient_norm(trainee: Trainee) -> paddle.Tensor:
     trainee.precision.unscale(trainee.optimizer)
     gradients = [parameter.grad for parameter in trainee.network.parameters() if parameter.grad is not None]
-    return paddle.add_n([(gradient.astype("float32") ** 2).sum() for gradient in gradients]).sqrt()
+    return paddle.add_n([(gradient * gradient).sum() for gradient in gradients]).sqrt()
 
 
 def _first_non_finite(losses: list[tuple[int, list[str], paddle.Tensor]], ranks: Ranks) -> NonFiniteLoss:

@@ -53,7 +53,7 @@ def lists(small_set, tmp_path_factory) -> dict[int, Path]:
 def jobs(small_set, trained, lists) -> list[list]:
     """[verb, flags] of what is done by one process and by two; {out} is where to."""
     # batch norm is frozen, because its statistics are those of a rank's own videos
-    settings = {"TRAIN__epoch": 2, "TRAIN__freeze_bn": True, "TRAIN__learning_rate": 0.001}
+    settings = {"TRAIN__epoch": 2, "TRAIN__freeze_bn": True, "TRAIN__learning_rate": 0.0001}
     found = [
         [
             "train",

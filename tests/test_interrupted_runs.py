@@ -20,7 +20,7 @@ from conftest import small_flags
 from engine.checkpoint import load_training_state
 from models.weights import read_weights
 
-NUM_KILLS, NUM_EPOCHS = (30, 60) if "TSN_LONG" in os.environ else (3, 4)
+NUM_KILLS, NUM_EPOCHS = (30, 60) if "TSN_LONG" in os.environ else (2, 4)
 EXIT_CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
@@ -55,12 +55,12 @@ def result(save_dir: Path) -> tuple[dict, dict, dict, list]:
 
 
 def test_a_run_that_is_interrupted_again_and_again_ends_the_same_to_the_bit(small_set, tmp_path):
-    settings = {"TRAIN__epoch": NUM_EPOCHS, "TRAIN__save_interval_steps": 1, "TRAIN__keep_last": 2}
+    settings = {"TRAIN__epoch": NUM_EPOCHS, "TRAIN__save_interval_steps": 2, "TRAIN__keep_last": 2}
     # everything that has a state of its own
     settings |= {"TRAIN__ema_decay": 0.9, "TRAIN__accumulate_steps": 2, "TRAIN__clip_grad_norm": 5.0}
     flags = ["--pretrain=none", *small_flags(small_set, **settings), "--valid_interval=2", "--log_interval=2"]
     undisturbed = tmp_path / "undisturbed"
-    assert subprocess.run([sys.executable, "train.py", *flags, f"--save_dir={undisturbed}"]).returncode == 0
+    train.main([*flags, f"--save_dir={undisturbed}"])
 
     interrupted = tmp_path / "interrupted"
     flags += [f"--save_dir={interrupted}", "--resume=auto"]

@@ -26,17 +26,24 @@ def trained(small_set, tmp_path_factory):
     return save_dir / "TSN_epoch2"
 
 
+def train_in(save_dir, small_set, *flags: str, **settings):
+    settings = {"TRAIN__learning_rate": 0.003, **settings}
+    flags = ["--valid_interval=0", *flags, f"--save_dir={save_dir}", "--log_interval=1"]
+    train.main([*small_flags(small_set, **settings), *flags])
+    return save_dir
+
+
 @pytest.fixture
 def run(small_set, tmp_path):
-    """Train with settings (and flags); returns the folder."""
+    """Train with flags and settings, without validation if the flags do not ask for it; returns the folder."""
+    return lambda name, *flags, **settings: train_in(tmp_path / name, small_set, *flags, **settings)
 
-    def run(name: str, *flags: str, **settings):
-        save_dir = tmp_path / name
-        settings = {"TRAIN__learning_rate": 0.003, **settings}
-        train.main([*small_flags(small_set, **settings), *flags, f"--save_dir={save_dir}", "--log_interval=1"])
-        return save_dir
 
-    return run
+@pytest.fixture(scope="module")
+def plain(small_set, tmp_path_factory):
+    """The run of two epochs, from scratch and with validation, that others are compared with."""
+    flags = ["--pretrain=none", "--valid_interval=1"]
+    return train_in(tmp_path_factory.mktemp("plain"), small_set, *flags, TRAIN__epoch=2)
 
 
 def losses(save_dir) -> np.ndarray:
@@ -52,12 +59,12 @@ def difference(ours, theirs) -> float:
 
 
 def test_accumulation_equals_the_larger_batch(run, trained):
-    settings = {"TRAIN__freeze_bn": True, "TRAIN__epoch": 2}
+    settings = {"TRAIN__freeze_bn": True, "TRAIN__epoch": 2, "TRAIN__learning_rate": 0.0001}
     whole = run("whole", f"--pretrain={trained}", **settings)
     parts = run("parts", f"--pretrain={trained}", TRAIN__accumulate_steps=4, **settings)
     assert len(losses(whole)) == 6 and np.abs(losses(parts) - losses(whole)).max() < 1e-5
     assert difference(parts / "TSN_epoch1", whole / "TSN_epoch1") < 1e-5
-    assert difference(whole / "TSN_epoch1", trained) > 1e-3
+    assert difference(whole / "TSN_epoch1", trained) > 1e-4
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scale(run, trained):
@@ -68,8 +75,8 @@ def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scale(run, traine
     assert not np.array_equal(before["backbone.bn1.weight"], after["backbone.bn1.weight"])
 
 
-def test_bfloat16_follows_float32(run):
-    plain, rounded = (run(amp, "--pretrain=none", TRAIN__amp=amp, TRAIN__epoch=2) for amp in ("off", "bf16"))
+def test_bfloat16_follows_float32(run, plain):
+    rounded = run("bf16", "--pretrain=none", TRAIN__amp="bf16", TRAIN__epoch=2)
     assert 0 < np.abs(losses(rounded) - losses(plain)).max() < 0.1 * losses(plain).max()
     weights = read_weights(rounded / "TSN_epoch1").arrays["fc.weight"]
     assert weights.dtype == np.float32
@@ -127,9 +134,8 @@ def test_the_moving_average_is_the_formula():
     assert model.weight.item() == -1.0
 
 
-def test_the_moving_average_is_what_is_validated_and_saved(run, trained, small_set):
-    plain = run("plain", "--pretrain=none", TRAIN__epoch=2)
-    averaged = run("averaged", "--pretrain=none", TRAIN__epoch=2, TRAIN__ema_decay=0.9)
+def test_the_moving_average_is_what_is_validated_and_saved(run, plain):
+    averaged = run("averaged", "--pretrain=none", "--valid_interval=1", TRAIN__epoch=2, TRAIN__ema_decay=0.9)
     assert np.array_equal(losses(plain), losses(averaged)), "training itself does not change"
     state, arrays = load_training_state(averaged / "TSN_epoch1")
     own, average = read_weights(plain / "TSN_epoch1").arrays, read_weights(averaged / "TSN_epoch1").arrays
@@ -166,12 +172,12 @@ def test_channels_last_takes_and_gives_the_same():
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_step_videos_and_checkpoint(run, small_set, tmp_path):
-    first = run("run", "--pretrain=none", "--valid_interval=0")
+    first = run("run", "--pretrain=none")
     message = (
         r"the loss of step \d is (nan|inf), on the videos .*\.mp4.*; lower TRAIN.learning_rate, .*TSN_epoch0 is the n"
     )
     with pytest.raises(ValueError, match=message):
-        run("run", "--resume=auto", "--valid_interval=0", TRAIN__epoch=3, TRAIN__learning_rate=1e30)
+        run("run", "--resume=auto", TRAIN__epoch=3, TRAIN__learning_rate=1e30)
     assert sorted(path.name for path in first.iterdir()) == ["TSN_epoch0", "metrics.jsonl"]
     row = json.loads((first / "metrics.jsonl").read_text().splitlines()[-1])
     assert row["event"] == "non_finite_loss" and len(row["videos"]) == 4 and 3 < row["step"] <= 6
@@ -207,7 +213,7 @@ def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, s
 
 
 def test_a_new_run_does_not_mix_with_an_earlier_one(run, small_set, tmp_path):
-    run("run", "--pretrain=none", "--valid_interval=0")
+    run("run", "--pretrain=none")
     with pytest.raises(ValueError, match="run: holds TSN_epoch0 of an earlier run; go on with it by --resume=auto"):
         run("run", "--pretrain=none")
     run("run", f"--resume={tmp_path / 'run' / 'TSN_epoch0'}", "--valid_interval=0", TRAIN__epoch=2)
