@@ -23,7 +23,7 @@ from engine.log import start_logging, table
 from engine.loop import NonFiniteLoss
 from engine.signals import Stopped, StopRequest
 from resume import AUTO
-from training import build_run, finish_epoch, is_due, save_progress, train_epoch, validate
+from training import build_run, finish_epoch, is_due, save_dir_of, save_progress, train_epoch, validate
 
 logger = logging.getLogger("train")
 
@@ -66,8 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--resume and --pretrain both name weights to start from; give one of them")
     start_logging()
     ranks = start(config.train.use_gpu)
-    run = build_run(args, config, ranks)
-    with StopRequest() as stop:
+    with save_dir_of(args, config, ranks) as checkpoints, StopRequest() as stop:
+        run = build_run(args, config, ranks, checkpoints)
         try:
             while run.state.epoch < config.train.epoch:
                 train_scores = train_epoch(run, stop)
@@ -81,6 +81,8 @@ def main(argv: list[str] | None = None) -> None:
         except NonFiniteLoss as error:
             run.metrics.write("non_finite_loss", error.step, videos=error.video_ids)
             raise ValueError(f"{error}; {run.checkpoints.last_good()}") from error
+        finally:
+            run.metrics.close()
     logger.info("[TRAIN] training finished\n%s", table(run.state.history))
     ranks.leave()
 

@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 import logging
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,14 +59,22 @@ class Run:
     """Step of the last checkpoint that was written, or resumed."""
 
 
-def build_run(args: argparse.Namespace, config: Config, ranks: Ranks) -> Run:
-    """Everything that a run needs, at the point where it starts or goes on."""
+@contextmanager
+def save_dir_of(args: argparse.Namespace, config: Config, ranks: Ranks) -> Iterator[Checkpoints]:
+    """The checkpoints in --save_dir; while the context lasts, no other run may write there."""
     goes_on = config.train.on_save_error == "continue"
-    save_dir, path = Path(args.save_dir), None
-    checkpoints = Checkpoints(save_dir, config.model.name, config.train.keep_last, goes_on)
-    if ranks.rank == 0:
-        prepare_save_dir(save_dir)
-        path = choose_checkpoint(args.resume, checkpoints)
+    checkpoints = Checkpoints(Path(args.save_dir), config.model.name, config.train.keep_last, goes_on)
+    if ranks.rank != 0:
+        yield checkpoints
+        return
+    prepare_save_dir(checkpoints.save_dir)
+    with checkpoints.alone():
+        yield checkpoints
+
+
+def build_run(args: argparse.Namespace, config: Config, ranks: Ranks, checkpoints: Checkpoints) -> Run:
+    """Everything that a run needs, at the point where it starts or goes on."""
+    path = choose_checkpoint(args.resume, checkpoints) if ranks.rank == 0 else None
     path = ranks.exchange(path)[0]
     saved, arrays = (path and load_training_state(path)) or (None, {})
     seed = args.seed if args.seed is not None else saved.seed if saved else 0
@@ -90,9 +99,9 @@ def build_run(args: argparse.Namespace, config: Config, ranks: Ranks) -> Run:
     elif path:
         logger.info("[TRAIN] %s carries no training state: starting with epoch 0", path)
     metrics = Metrics(
-        save_dir / "metrics.jsonl" if ranks.rank == 0 else None,
-        save_dir / "visualdl" if config.train.visualdl else None,
-        goes_on,
+        checkpoints.save_dir / "metrics.jsonl" if ranks.rank == 0 else None,
+        checkpoints.save_dir / "visualdl" if config.train.visualdl else None,
+        checkpoints.goes_on,
     )
     metrics.write("resume" if saved else "start", state.step, epoch=state.epoch, path=path)
     logger.info(
@@ -213,7 +222,7 @@ def log_interval(run: Run, interval: Interval, step_sec: float) -> None:
     )
     run.metrics.write(
         "train",
-        state.step - 1,
+        state.step,
         epoch=state.epoch,
         iter=state.step_in_epoch - 1,
         loss=scores.loss,

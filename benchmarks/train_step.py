@@ -1,6 +1,6 @@
 """How fast training steps are: this project's loop beside a bare Paddle loop, alone and with 1 and 2 processes.
 
-    python benchmarks/train_step.py                        # ResNet-50, 112 px, 8 clips per step: 10 minutes on 2 cores
+    python benchmarks/train_step.py                        # ResNet-50, 112 px, 8 clips per step: 15 minutes on 2 cores
     python benchmarks/train_step.py --num_layers 18 --batch_size 32 --processes 1,2,4
 
 Both loops train the same model on the same batches, and take turns at every step (at every epoch with real reading), so

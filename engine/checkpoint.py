@@ -10,12 +10,15 @@ import logging
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
+from filelock import FileLock, Timeout
 
 import checksums
 from safe_pickle import load_pickle
@@ -25,6 +28,8 @@ OPTIMIZER_FILE = "optimizer.pdopt"
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.yaml"
 BEST = "best"
+LOCK_FILE = ".lock"
+LOCK_WAIT_SEC = 5.0  # a run that was killed needs a moment to end
 UNFINISHED, REPLACED, REMOVED = ".unfinished", ".replaced", ".removed"  # endings of hidden folders
 
 logger = logging.getLogger(__name__)
@@ -104,18 +109,18 @@ class Checkpoints:
         snapshot.state.serial = 1 + max([0, *(state.serial for state, _ in self._found())])
         try:
             save_checkpoint(folder, snapshot)
-            self._delete_old(folder, snapshot.state.step)
         except OSError as error:
             message = f"{folder}: cannot be saved ({error.strerror or error}); {self.last_good()}; free some space"
             if not self.goes_on:
                 raise OSError(f"{message}, then go on with --resume=auto") from error
             logger.error("%s: training goes on (TRAIN.on_save_error)", message)
             return False
+        self._delete_old(folder, snapshot.state.step)
         return True
 
     def newest(self) -> Path | None:
         """The newest checkpoint that is whole, None if there is none; those that are not are named in warnings."""
-        for _, folder in self._found():
+        for _, folder in self._found(logging.WARNING):
             try:
                 verify_checkpoint(folder)
             except (FileNotFoundError, ValueError) as error:
@@ -129,6 +134,25 @@ class Checkpoints:
         folders = [folder for _, folder in self._found()]
         return f"{folders[0]} is the newest checkpoint" if folders else "there is no checkpoint yet"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the context lasts, no other run may use the save_dir.
+
+        Raises:
+            ValueError: another one does.
+        """
+        lock = FileLock(self.save_dir / LOCK_FILE)
+        try:
+            lock.acquire(timeout=LOCK_WAIT_SEC)
+        except Timeout:
+            raise ValueError(
+                f"{self.save_dir}: another run is writing here; wait for its end, or choose another --save_dir"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def tidy(self) -> None:
         """Clean up after a run that was killed: a folder that was being replaced returns, unfinished ones go."""
         for path in self.save_dir.glob(f".{self.name}_*"):
@@ -138,8 +162,8 @@ class Checkpoints:
             elif path.suffix in (UNFINISHED, REPLACED, REMOVED):
                 shutil.rmtree(path)
 
-    def _found(self) -> list[tuple[TrainingState, Path]]:
-        """All checkpoints, the newest first, as far as their states can be read."""
+    def _found(self, level: int = logging.DEBUG) -> list[tuple[TrainingState, Path]]:
+        """All checkpoints whose state can be read, the newest first; the others are named in the log at that level."""
         found = []
         for folder in self.save_dir.glob(f"{self.name}_*"):
             try:
@@ -147,7 +171,7 @@ class Checkpoints:
             except (FileNotFoundError, NotADirectoryError):
                 continue  # no checkpoint
             except ValueError as error:
-                logger.warning("passed over: %s", error)
+                logger.log(level, "passed over: %s", error)
         return sorted(found, key=lambda entry: entry[0].serial, reverse=True)
 
     def _delete_old(self, saved: Path, step: int) -> None:

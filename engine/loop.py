@@ -55,7 +55,7 @@ class NonFiniteLoss(ValueError):
     """A loss that is NaN or infinite.
 
     Attributes:
-        step: of the first such loss, since the start of training.
+        step: of the first such loss, counted from 1 since the start of training.
         video_ids: of the clips of that step.
     """
 
@@ -104,12 +104,13 @@ def train_steps(
         on_broken(batch.broken)
         num_clips = _agree(len(batch.indices), ranks, stop)
         if min(num_clips) == 0:
+            ranks.leave()  # they all raise this
             raise ValueError("not one video of a batch of the training list can be read; repair the list")
         step, is_logged = epoch_step + iteration, iteration % log_interval == 0
         learning_rate = trainee.learning_rate_at(step)
         trainee.optimizer.set_lr(learning_rate)
         loss = _gradients(trainee, batch, sum(num_clips), ranks.num_ranks, meter)
-        losses.append((step, batch.video_ids, loss))
+        losses.append((step + 1, batch.video_ids, loss))
         norm = _gradient_norm(trainee) if is_logged else None
         trainee.precision.step(trainee.optimizer)
         trainee.optimizer.clear_grad()
@@ -121,7 +122,9 @@ def train_steps(
         sums = np.asarray(meter.sums)  # fetches from the device, so it comes before the clock is read
         scores = meter.scores(np.array(ranks.sums((sums - sums_before).tolist())))
         if not np.isfinite(scores.loss):
-            raise _first_non_finite(losses, ranks)
+            error = _first_non_finite(losses, ranks)
+            ranks.leave()  # they all raise this
+            raise error
         elapsed_sec = time.perf_counter() - started_sec
         yield Interval(
             scores, learning_rate, float(norm), scores.num_videos / elapsed_sec, batches.waited_sec / elapsed_sec

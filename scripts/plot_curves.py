@@ -16,12 +16,15 @@ import matplotlib.pyplot as plt  # noqa: E402  (after the choice of a backend th
 
 
 def read_rows(path: Path) -> dict[str, list[dict]]:
-    """{"train": rows, "validation": rows}, a row per epoch."""
+    """{"train": rows, "validation": rows}, a row per epoch: the last one, where a run that was killed repeated some."""
     if not path.is_file():
         raise SystemExit(f"error: {path}: no such file; train.py writes it into its --save_dir")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     events = {"train": "epoch", "validation": "valid"}
-    return {name: [row for row in rows if row["event"] == event] for name, event in events.items()}
+    return {
+        name: list({row["epoch"]: row for row in rows if row["event"] == event}.values())
+        for name, event in events.items()
+    }
 
 
 def main() -> None:

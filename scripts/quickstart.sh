@@ -13,7 +13,7 @@ source scripts/environment.sh requirements.txt
 echo "== data: six drawn actions, 40 training and 10 validation clips each, into dataset/demo/data"
 python dataset/demo/make_demo.py
 echo "== train: $config from scratch, checkpoints into checkpoints/demo"
-rm -f checkpoints/demo/metrics.jsonl
+rm -rf checkpoints/demo
 python train.py --model_name=TSN --config=$config --pretrain=none --save_dir=checkpoints/demo --log_interval=10
 echo "== test: the last checkpoint, $last, on the validation clips"
 python test.py --model_name=TSN --config=$config --weights="$last"

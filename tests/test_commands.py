@@ -42,7 +42,12 @@ def rows(save_dir: Path, event: str) -> list[dict]:
 
 
 def test_training_leaves_checkpoints_and_metrics(trained, small_set):
-    assert sorted(path.name for path in trained.iterdir()) == ["TSN_best", "TSN_epoch0", "TSN_epoch1", "metrics.jsonl"]
+    assert sorted(path.name for path in trained.glob("[!.]*")) == [
+        "TSN_best",
+        "TSN_epoch0",
+        "TSN_epoch1",
+        "metrics.jsonl",
+    ]
     state = json.loads((trained / "TSN_epoch1" / "state.json").read_text())
     assert (state["epoch"], state["step"], state["seed"]) == (2, 6, 0)
     assert [row["epoch"] for row in state["history"]] == [0, 1]

@@ -3,6 +3,7 @@
 The suite runs short versions; TSN_LONG=1 makes them 3,000 clips and 2,000 mutated files.
 """
 
+import gc
 import multiprocessing
 import os
 from collections import Counter
@@ -48,6 +49,7 @@ def test_memory_of_a_worker_does_not_grow(small_clips):
     records = [Record(str(path), 0, path.name) for path in small_clips]
     records = (records * (num_clips // len(records) + 1))[:num_clips]
     settings = {"clip_format": "mp4", "seg_num": 3, "seglen": 1, "short_size": 72, "target_size": 64}
+    gc.collect()  # ends the workers of earlier tests' loaders
     loader = Loader(READERS["TSN"](records, seed=0, **settings), 10, num_workers=1)
     used_mb = []
     for batch in loader.epoch(0):

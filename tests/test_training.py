@@ -9,6 +9,7 @@ import pytest
 
 import train
 from conftest import small_flags
+from engine import checkpoint
 from engine.average import WeightAverage, decay_at
 from engine.checkpoint import load_training_state
 from engine.log import Metrics, table
@@ -178,7 +179,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_videos_and_checkpoint(
     )
     with pytest.raises(ValueError, match=message):
         run("run", "--resume=auto", TRAIN__epoch=3, TRAIN__learning_rate=1e30)
-    assert sorted(path.name for path in first.iterdir()) == ["TSN_epoch0", "metrics.jsonl"]
+    assert sorted(path.name for path in first.glob("[!.]*")) == ["TSN_epoch0", "metrics.jsonl"]
     row = json.loads((first / "metrics.jsonl").read_text().splitlines()[-1])
     assert row["event"] == "non_finite_loss" and len(row["videos"]) == 4 and 3 < row["step"] <= 6
 
@@ -188,7 +189,7 @@ def test_weights_that_are_no_numbers_are_never_saved(run, small_set, tmp_path):
     flags = ["--pretrain=none", "--valid_interval=0", "-o", "TRAIN.learning_rate=1e30"]
     with pytest.raises(ValueError, match="weights are not finite any more .*there is no checkpoint yet"):
         train.main([*small_flags(small_set), *flags, f"--save_dir={tmp_path / 'run'}", "--log_interval=100"])
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
+    assert [path.name for path in (tmp_path / "run").glob("[!.]*")] == ["metrics.jsonl"]
 
 
 def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, small_set, tmp_path, caplog):
@@ -210,6 +211,14 @@ def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, s
     keys = ["save_interval_steps", "keep_last", "batch_size", "epoch", "momentum"]
     assert len(told) == len(keys) and all(any(f"TRAIN.{key} was" in line for line in told) for key in keys)
     assert load_training_state(tmp_path / "y" / "TSN_epoch1")[0].step == 4, "two steps of 6 videos per epoch"
+
+
+def test_two_runs_do_not_write_to_one_folder(run, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(checkpoint, "LOCK_WAIT_SEC", 0.1)
+    with checkpoint.Checkpoints(tmp_path / "run", "TSN").alone():
+        with pytest.raises(ValueError, match="run: another run is writing here; wait for its end"):
+            run("run", "--pretrain=none")
 
 
 def test_a_new_run_does_not_mix_with_an_earlier_one(run, small_set, tmp_path):
@@ -239,7 +248,7 @@ def test_visualdl_curves(run, monkeypatch):
     tags = reader.get_tags()["scalar"]
     for tag in ("loss", "top1", "learning_rate", "clips_per_sec", "wait_fraction", "grad_norm"):
         assert f"train/{tag}" in tags
-    assert [point.id for point in reader.get_data("scalar", "train/loss")] == [0, 1, 2]
+    assert [point.id for point in reader.get_data("scalar", "train/loss")] == [1, 2, 3]
     assert [point.value for point in reader.get_data("scalar", "train/loss")] == pytest.approx(losses(folder), rel=1e-6)
     monkeypatch.setitem(sys.modules, "visualdl", None)
     with pytest.raises(ValueError, match="TRAIN.visualdl needs VisualDL .*pip install visualdl"):
