@@ -105,7 +105,7 @@ def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
     if invitation:
         return Ranks(rank, num_ranks, Link.host(invitation, num_ranks))
     host = environment.trainer_endpoints[0].rpartition(":")[0]
-    return Ranks(rank, num_ranks, Link.join(host, *map(int, address.numpy()), rank, num_ranks))
+    return Ranks(rank, num_ranks, Link.join(host, *map(int, address.numpy()), rank))
 
 
 def _say_threads() -> None:

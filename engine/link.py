@@ -35,15 +35,13 @@ class Link:
     """The connection of one rank to the others.
 
     Args:
-        rank, num_ranks: this process's place.
-        connections: on rank 0 a socket for every other rank, in their order; elsewhere the one to rank 0.
+        rank: of this process.
+        peers: on rank 0 all other ranks in their order; elsewhere rank 0.
     """
 
-    def __init__(self, rank: int, num_ranks: int, connections: list[socket.socket]):
+    def __init__(self, rank: int, peers: list["_Peer"]):
         self.rank = rank
-        self.peers = [
-            _Peer(peer, connection) for peer, connection in zip(_peers(rank, num_ranks), connections, strict=True)
-        ]
+        self.peers = peers
         self._is_leaving = False
         for peer in self.peers:
             threading.Thread(target=self._listen, args=(peer,), daemon=True).start()
@@ -56,30 +54,34 @@ class Link:
         Raises:
             OSError: they have not within JOIN_SEC.
         """
-        connections: dict[int, socket.socket] = {}
+        peers: dict[int, _Peer] = {}
         with invitation.server as server:
-            while len(connections) < num_ranks - 1:
+            while len(peers) < num_ranks - 1:
                 try:
                     connection, _ = server.accept()
                 except TimeoutError:
                     raise OSError(
-                        f"only {len(connections) + 1} of {num_ranks} ranks came; see the logs of the others"
+                        f"only {len(peers) + 1} of {num_ranks} ranks came; see the logs of the others"
                     ) from None
-                connection.settimeout(LOST_SEC)
-                line = connection.makefile("rb").readline(200)
+                peer = _Peer(connection)
+                try:
+                    line = peer.reader.readline(200)
+                except OSError:  # it says nothing, or hangs up
+                    line = b""
                 key, _, rank = line.decode("ascii", errors="replace").strip().partition(" ")
                 if key != str(invitation.key) or not rank.isdigit():
                     connection.close()  # a stranger
                     continue
-                connections[int(rank)] = connection
-        return cls(0, num_ranks, [connections[rank] for rank in range(1, num_ranks)])
+                peer.rank = int(rank)
+                peers[peer.rank] = peer
+        return cls(0, [peers[rank] for rank in range(1, num_ranks)])
 
     @classmethod
-    def join(cls, host: str, port: int, key: int, rank: int, num_ranks: int) -> "Link":
+    def join(cls, host: str, port: int, key: int, rank: int) -> "Link":
         """Another rank: connect to rank 0."""
         connection = socket.create_connection((host, port), timeout=LOST_SEC)
         connection.sendall(f"{key} {rank}\n".encode("ascii"))
-        return cls(rank, num_ranks, [connection])
+        return cls(rank, [_Peer(connection)])
 
     def exchange(self, value: Any) -> list[Any]:
         """Every rank's value, in the order of ranks; each rank has to call this as often as the others.
@@ -105,7 +107,7 @@ class Link:
     def _listen(self, peer: "_Peer") -> None:
         reason = "has ended before its time (its own log says why, if it could)"
         try:
-            for line in peer.connection.makefile("rb"):
+            for line in peer.reader:
                 message = json.loads(line)
                 if "value" in message or "values" in message:
                     peer.received.put(message.get("value", message.get("values")))
@@ -140,15 +142,16 @@ class Link:
 
 
 class _Peer:
-    """Another rank, as seen from this one."""
+    """Another rank, as seen from this one; rank 0 until it says otherwise."""
 
-    def __init__(self, rank: int, connection: socket.socket):
-        self.rank = rank
+    def __init__(self, connection: socket.socket):
+        self.rank = 0
         self.connection = connection
-        self.received: queue.SimpleQueue = queue.SimpleQueue()
-        self._lock = threading.Lock()  # two threads send
         connection.settimeout(LOST_SEC)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reader = connection.makefile("rb")  # the only one: it may hold more than the line that was asked for
+        self.received: queue.SimpleQueue = queue.SimpleQueue()
+        self._lock = threading.Lock()  # two threads send
 
     def send(self, message: dict) -> None:
         line = json.dumps(message).encode() + b"\n"
@@ -157,7 +160,3 @@ class _Peer:
                 self.connection.sendall(line)
         except OSError:
             pass  # the thread that listens to this rank finds out, and says so
-
-
-def _peers(rank: int, num_ranks: int) -> list[int]:
-    return list(range(1, num_ranks)) if rank == 0 else [0]

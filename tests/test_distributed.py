@@ -16,7 +16,7 @@ import infer
 import test as test_verb
 import train
 from conftest import small_flags
-from engine.link import EXIT_CODE
+from engine.link import EXIT_CODE, Invitation, Link
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch"]
@@ -140,7 +140,7 @@ if rank == 0:
     print(invitation.port, invitation.key, flush=True)
     link = Link.host(invitation, 3)
 else:
-    link = Link.join("127.0.0.1", int(sys.argv[2]), int(sys.argv[3]), rank, 3)
+    link = Link.join("127.0.0.1", int(sys.argv[2]), int(sys.argv[3]), rank)
 for step in range(50):
     assert link.exchange([rank, step]) == [[0, step], [1, step], [2, step]]
 print("exchanged", flush=True)
@@ -170,6 +170,15 @@ def test_ranks_exchange_values_and_leave_in_peace():
     for process in linked():
         output, errors = process.communicate(timeout=60)
         assert (process.returncode, output, errors) == (0, "exchanged\n", "")
+
+
+def test_what_a_rank_says_right_after_it_has_joined_is_heard():
+    invitation = Invitation()
+    with socket.create_connection(("127.0.0.1", invitation.port)) as other:
+        other.sendall(b'%d 1\n{"beat": true}\n{"value": "early"}\n' % invitation.key)
+        link = Link.host(invitation, 2)
+        assert link.exchange("late") == ["late", "early"]
+        link.leave()
 
 
 @pytest.mark.parametrize("victim", [0, 2])
