@@ -149,6 +149,8 @@ class _Peer:
         self.connection = connection
         connection.settimeout(LOST_SEC)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # or a forked worker would hold the connection of a rank that is gone
+        os.register_at_fork(after_in_child=lambda: connection.fileno() >= 0 and os.close(connection.fileno()))
         self.reader = connection.makefile("rb")  # the only one: it may hold more than the line that was asked for
         self.received: queue.SimpleQueue = queue.SimpleQueue()
         self._lock = threading.Lock()  # two threads send

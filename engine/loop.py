@@ -82,7 +82,7 @@ def train_steps(
 ) -> Iterator[Interval | None]:
     """Take one optimizer step per batch, on the mean cross entropy of its clips over all ranks, and yield after each.
 
-    Nothing is fetched from the device except for an Interval.
+    Nothing is fetched from the device except for an Interval and at the end.
 
     Args:
         epoch_step: the step, since the start of training, that the epoch began with.
@@ -93,7 +93,7 @@ def train_steps(
 
     Raises:
         ValueError: a rank's batch has no readable clip.
-        NonFiniteLoss: a loss since the last Interval was NaN or infinite.
+        NonFiniteLoss: a loss was NaN or infinite; noticed at the next Interval, or at the end of the epoch.
         Stopped: a rank was asked to stop; the steps that were yielded are done, no other is.
     """
     _train_mode(trainee)
@@ -122,15 +122,14 @@ def train_steps(
         sums = np.asarray(meter.sums)  # fetches from the device, so it comes before the clock is read
         scores = meter.scores(np.array(ranks.sums((sums - sums_before).tolist())))
         if not np.isfinite(scores.loss):
-            error = _first_non_finite(losses, ranks)
-            ranks.leave()  # they all raise this
-            raise error
+            _check_finite(losses, ranks)
         elapsed_sec = time.perf_counter() - started_sec
         yield Interval(
             scores, learning_rate, float(norm), scores.num_videos / elapsed_sec, batches.waited_sec / elapsed_sec
         )
         sums_before, losses = sums, []
         started_sec, batches.waited_sec = time.perf_counter(), 0.0
+    _check_finite(losses, ranks)
 
 
 @paddle.no_grad()
@@ -253,9 +252,17 @@ def _gradient_norm(trainee: Trainee) -> paddle.Tensor:
     return paddle.add_n([(gradient * gradient).sum() for gradient in gradients]).sqrt()
 
 
-def _first_non_finite(losses: list[tuple[int, list[str], paddle.Tensor]], ranks: Ranks) -> NonFiniteLoss:
-    """The first loss of any rank that is not finite, with the videos of that step on the ranks where it is not."""
-    found = [(step, float(loss), video_ids) for step, video_ids, loss in losses if not np.isfinite(float(loss))]
+def _check_finite(losses: list[tuple[int, list[str], paddle.Tensor]], ranks: Ranks) -> None:
+    """Raise NonFiniteLoss, on every rank, for the first step with a loss that is not finite on any of them."""
+    values = paddle.stack([loss for _, _, loss in losses]).numpy() if losses else []
+    found = [
+        (step, float(value), video_ids)
+        for (step, video_ids, _), value in zip(losses, values, strict=True)
+        if not np.isfinite(value)
+    ]
     firsts = [entries[0] for entries in ranks.exchange(found) if entries]
+    if not firsts:
+        return
+    ranks.leave()  # they all raise this
     step, loss, _ = min(firsts, key=lambda first: first[0])
-    return NonFiniteLoss(loss, step, [name for number, _, names in firsts if number == step for name in names])
+    raise NonFiniteLoss(loss, step, [name for number, _, names in firsts if number == step for name in names])

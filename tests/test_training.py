@@ -185,11 +185,18 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_videos_and_checkpoint(
 
 
 def test_weights_that_are_no_numbers_are_never_saved(run, small_set, tmp_path):
-    # the loss is looked at after an epoch's first step only
+    # the loss is looked at after the first step, where it is a number, and at the end
     flags = ["--pretrain=none", "--valid_interval=0", "-o", "TRAIN.learning_rate=1e30"]
+    flags += ["-o", "TRAIN.save_interval_steps=2"]
     with pytest.raises(ValueError, match="weights are not finite any more .*there is no checkpoint yet"):
         train.main([*small_flags(small_set), *flags, f"--save_dir={tmp_path / 'run'}", "--log_interval=100"])
     assert [path.name for path in (tmp_path / "run").glob("[!.]*")] == ["metrics.jsonl"]
+
+
+def test_a_loss_that_is_no_number_is_noticed_at_the_end_of_an_epoch(small_set, tmp_path):
+    flags = [*small_flags(small_set, TRAIN__learning_rate=1e30), "--pretrain=none", f"--save_dir={tmp_path / 'run'}"]
+    with pytest.raises(ValueError, match=r"the loss of step [23] is nan, on the videos .*there is no checkpoint yet"):
+        train.main([*flags, "--log_interval=100"])
 
 
 def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, small_set, tmp_path, caplog):
