@@ -9,4 +9,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source scripts/environment.sh requirements.txt requirements-dev.txt
 echo "== tests"
-python -m pytest --numprocesses=auto --dist=loadfile "$@"
+python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"

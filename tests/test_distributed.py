@@ -1,6 +1,7 @@
 """Several processes: the same numbers as one, and no rank that dies unnoticed."""
 
 import json
+import os
 import pickle
 import signal
 import socket
@@ -196,6 +197,8 @@ def test_when_one_rank_is_killed_the_others_end_with_a_message(victim):
 
 def test_a_rank_killed_on_one_machine_ends_training_on_the_other(small_set, tmp_path):
     """Two launchers stand for two machines: neither looks after the other's processes."""
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        pytest.skip("the launcher's processes cannot be found here")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     flags = ["train.py", "--pretrain=none", *small_flags(small_set, TRAIN__epoch=1000), "--valid_interval=0"]
