@@ -69,7 +69,7 @@ class TrainingState:
 class Snapshot(NamedTuple):
     """What a checkpoint holds."""
 
-    weights: dict[str, np.ndarray]
+    weights: dict[str, paddle.Tensor]
     """The model's, as validated."""
     training: dict[str, np.ndarray]
     """"<name>.velocity" of the optimizer, and "<name>.trained" where the weights are a moving average."""

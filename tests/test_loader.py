@@ -1,3 +1,10 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -87,3 +94,37 @@ def test_too_little_shared_memory_is_said_and_survived(records, monkeypatch, cap
     loader = Loader(reader, 5, num_workers=1)
     assert "batches travel through pipes" in caplog.text
     assert np.concatenate([batch.labels.numpy() for batch in loader.epoch(0)]).shape == (11,)
+
+
+WORKERS_SCRIPT = """
+import multiprocessing, sys, time
+import before_paddle
+from datareader import READERS
+from datareader.loader import Loader
+from datareader.records import read_list
+settings = {"clip_format": "mp4", "seg_num": 1, "seglen": 1, "short_size": 72, "target_size": 64}
+batches = Loader(READERS["TSN"](read_list(sys.argv[1]), **settings), 2, num_workers=2).epoch(0)
+next(batches)
+print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+def test_workers_are_out_of_reach_of_ctrl_c_and_end_with_a_killed_parent(small_set):
+    command = [sys.executable, "-c", WORKERS_SCRIPT, small_set / "train.list"]
+    root = Path(__file__).resolve().parent.parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2 and all(os.getpgid(worker) == worker for worker in workers)
+        parent.send_signal(signal.SIGKILL)
+    while any(is_running(worker) for worker in workers):  # for ever, if they do not end
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it is not only waiting to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
