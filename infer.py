@@ -18,7 +18,7 @@ from config import load_config
 from datareader.broken import BrokenVideos
 from engine.checkpoint import prepare_save_dir
 from engine.distributed import start
-from engine.log import progress, start_logging
+from engine.log import log_reading, progress, start_logging
 from engine.loop import predict
 from evaluation.results import Prediction, describe, top_predictions, write_results
 from models.weights import TSN_KINETICS, load_weights, read_weights
@@ -72,12 +72,7 @@ def main(argv: list[str] | None = None) -> list[Prediction]:
                     logger.info("[INFER] %s", describe(prediction, class_names))
     predictions = {index: Prediction(*fields) for index, fields in ranks.chain(predictions.items())}
     results = [predictions[index] for index in range(len(records))]
-    broken.add(ranks.chain(broken.this_epoch.items()))
-    loader.in_order.update(ranks.chain(loader.in_order.items()))
-    if broken.summary():
-        logger.warning("[INFER] %s", broken.summary())
-    if loader.in_order:
-        logger.info("[INFER] %s", loader.in_order_summary())
+    log_reading("[INFER]", broken, loader, ranks)
     if ranks.rank == 0:
         path = write_results(args.save_dir, f"{config.model.name}_infer_result", results, class_names)
         logger.info("[INFER] finished: %d videos, results in %s and %s.json", len(results), path, path.name)

@@ -25,12 +25,13 @@ def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | Non
         ValueError: the save_dir holds checkpoints of another run, which a new one would mix with.
     """
     checkpoints.tidy()
+    if wanted and wanted != AUTO and Path(wanted).resolve().parent == checkpoints.save_dir.resolve():
+        return wanted
     newest = checkpoints.newest()
     if wanted == AUTO:
         logger.info("[TRAIN] --resume=auto: %s", newest or "no checkpoint yet, starting afresh")
         return str(newest) if newest else None
-    is_own = wanted and Path(wanted).resolve().parent == checkpoints.save_dir.resolve()
-    if newest and not is_own:
+    if newest:
         raise ValueError(
             f"{checkpoints.save_dir}: holds {newest.name} of an earlier run; go on with it by --resume=auto, choose "
             "another --save_dir, or delete its checkpoints"

@@ -14,7 +14,7 @@ from builders import build_class_names, build_loader, build_model, fetch_publish
 from config import load_config
 from datareader.broken import BrokenVideos
 from engine.distributed import start
-from engine.log import duration, progress, start_logging
+from engine.log import duration, log_reading, progress, start_logging
 from engine.loop import evaluate
 from evaluation.metrics import ScoreMeter, Scores
 from models.weights import TSN_KINETICS, load_weights, read_weights
@@ -53,12 +53,7 @@ def main(argv: list[str] | None = None) -> Scores:
 
     with progress(loader.epoch(0), len(loader), "test") as batches:
         scores = evaluate(model, batches, ScoreMeter(), broken.add, on_batch, ranks)
-    broken.add(ranks.chain(broken.this_epoch.items()))
-    loader.in_order.update(ranks.chain(loader.in_order.items()))
-    if broken.summary():
-        logger.warning("[TEST] %s", broken.summary())
-    if loader.in_order:
-        logger.info("[TEST] %s", loader.in_order_summary())
+    log_reading("[TEST]", broken, loader, ranks)
     logger.info(
         "[TEST] finished  %s, %s, %d segments each, %s",
         scores.text(),

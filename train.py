@@ -23,7 +23,7 @@ from engine.log import start_logging, table
 from engine.loop import NonFiniteLoss
 from engine.signals import Stopped, StopRequest
 from resume import AUTO
-from training import build_run, finish_epoch, is_due, save_dir_of, save_progress, train_epoch, validate
+from training import build_run, finish_epoch, is_validation_due, save_dir_of, save_progress, train_epoch, validate
 
 logger = logging.getLogger("train")
 
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         try:
             while run.state.epoch < config.train.epoch:
                 train_scores = train_epoch(run, stop)
-                valid_scores = validate(run, stop) if run.valid_loader and is_due(run) else None
+                valid_scores = validate(run, stop) if is_validation_due(run) else None
                 finish_epoch(run, train_scores, valid_scores)
         except Stopped as stopped:
             is_saved = save_progress(run)

@@ -20,7 +20,7 @@ from datareader.broken import BrokenVideos
 from datareader.loader import Loader
 from engine.checkpoint import BEST, Checkpoints, Snapshot, TrainingState, load_training_state, prepare_save_dir
 from engine.distributed import Ranks, broadcast, seed_everything
-from engine.log import Metrics, duration, progress
+from engine.log import Metrics, duration, log_reading, progress
 from engine.loop import Interval, Trainee, evaluate, train_steps
 from engine.optimizer import optimizer_arrays, restore_optimizer
 from engine.signals import StopRequest
@@ -183,21 +183,16 @@ def train_epoch(run: Run, stop: StopRequest) -> Scores:
                 log_interval(run, interval, here_sec / (state.step - first_step))
             if is_save_due(run):
                 save_progress(run)
-    run.broken.add(ranks.chain(run.broken.this_epoch.items()))
-    loader.in_order.update(ranks.chain(loader.in_order.items()))
     scores = run.meter.scores(ranks.sums(np.asarray(run.meter.sums).tolist()))
-    run.metrics.write("epoch", state.step, epoch=state.epoch, num_in_order=len(loader.in_order), **scores._asdict())
     logger.info("[TRAIN] Epoch %d training finished  %s, %s", state.epoch, scores.text(), duration(state.elapsed_sec))
-    if run.broken.summary():
-        logger.warning("[TRAIN] Epoch %d: %s; their neighbours took their places", state.epoch, run.broken.summary())
-    if loader.in_order:
-        logger.info("[TRAIN] Epoch %d: %s", state.epoch, loader.in_order_summary())
+    log_reading(f"[TRAIN] Epoch {state.epoch}:", run.broken, loader, ranks, "; their neighbours took their places")
+    run.metrics.write("epoch", state.step, epoch=state.epoch, num_in_order=len(loader.in_order), **scores._asdict())
     return scores
 
 
-def is_due(run: Run) -> bool:
+def is_validation_due(run: Run) -> bool:
     """Whether this epoch ends with a validation."""
-    return (run.state.epoch + 1) % run.args.valid_interval == 0
+    return run.valid_loader is not None and (run.state.epoch + 1) % run.args.valid_interval == 0
 
 
 def is_save_due(run: Run) -> bool:
@@ -244,14 +239,9 @@ def validate(run: Run, stop: StopRequest) -> Scores:
         # rank 0's running statistics are the ones that are saved
         broadcast([tensor for tensor in run.model.state_dict().values() if tensor.stop_gradient], ranks)
         scores = evaluate(run.model, batches, ScoreMeter(), broken.add, ranks=ranks, stop=stop)
-    broken.add(ranks.chain(broken.this_epoch.items()))
-    loader.in_order.update(ranks.chain(loader.in_order.items()))
     run.metrics.write("valid", state.step, epoch=state.epoch, **scores._asdict())
     logger.info("[VALID] Epoch %d  %s, %s", state.epoch, scores.text(), scores.coverage())
-    if broken.summary():
-        logger.warning("[VALID] Epoch %d: %s", state.epoch, broken.summary())
-    if loader.in_order:
-        logger.info("[VALID] Epoch %d: %s", state.epoch, loader.in_order_summary())
+    log_reading(f"[VALID] Epoch {state.epoch}:", broken, loader, ranks)
     return scores
 
 

@@ -43,6 +43,26 @@ class _Formatter(logging.Formatter):
         return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {severity}{record.getMessage()}"
 
 
+def log_reading(heading: str, broken: Any, loader: Any, ranks: Any, consequence: str = "") -> None:
+    """Gather from all ranks, and tell, which videos could not be read and how many had to be decoded in order.
+
+    Args:
+        heading: begins each line.
+        broken: the list's BrokenVideos; holds those of all ranks in the end.
+        loader: its Loader; likewise.
+        consequence: ends the line on unreadable videos.
+
+    Raises:
+        ValueError: too many are unreadable, see `BrokenVideos.add`.
+    """
+    broken.add(ranks.chain(broken.this_epoch.items()))
+    loader.in_order.update(ranks.chain(loader.in_order.items()))
+    if broken.summary():
+        logger.warning("%s %s%s", heading, broken.summary(), consequence)
+    if loader.in_order:
+        logger.info("%s %s", heading, loader.in_order_summary())
+
+
 @contextmanager
 def progress(batches: Iterable[Any], total: int, what: str, initial: int = 0) -> Iterator[Iterable[Any]]:
     """A tqdm bar over the batches if stderr is a terminal; log lines appear above it."""
