@@ -7,20 +7,25 @@ from pathlib import Path
 
 import paddle
 
-from config import Config
+from config import Config, ViewsConfig, changed_keys, load_config
 from datareader import READERS
 from datareader.decode import check_decoder
+from datareader.kinetics_reader import KineticsReader
 from datareader.loader import Loader
-from datareader.records import read_list
+from datareader.records import Record, read_list
 from engine.average import WeightAverage
-from engine.distributed import Ranks, on_gpu, parallel, processes_here
+from engine.distributed import Ranks, gpu_number, on_gpu, parallel, processes_here
 from engine.loop import Trainee
 from engine.optimizer import create_optimizer, learning_rate_at, steps_per_epoch
 from engine.precision import Precision
 from evaluation.results import read_class_names
 from models import create_model
-from models.weights import Published, published_weights
+from models.classifier import Classified, EagerClassifier
+from models.exported import is_exported, open_exported, read_card
+from models.weights import TSN_KINETICS, Published, load_weights, published_weights, read_weights
 from processes import num_cores
+
+Classifier = Callable[[paddle.Tensor], Classified]
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +60,41 @@ def build_class_names(config: Config) -> list[str] | None:
     return read_class_names(config.model.label_file, config.model.num_classes)
 
 
-def build_loader(config: Config, mode: str, ranks: Ranks = Ranks(), seed: int | None = None) -> Loader:
-    """The loader of a mode: "train", "valid", "test" or "infer". Only train draws at random, from the seed."""
+def build_classifier(config: Config, mode: str, weights: str | None) -> tuple[Classifier, list[str] | None]:
+    """What classifies in a mode, "test" or "infer", and its class names.
+
+    Args:
+        weights: of any known format, or an exported model; None or "": the published ones.
+    """
+    if not (weights and is_exported(weights)):
+        class_names = build_class_names(config)
+        model = build_model(config)
+        found = read_weights(weights or fetch_published_weights(config, TSN_KINETICS))
+        report = load_weights(model, found)
+        logger.info("[%s] weights of %s: %s", mode.upper(), found.path, report.summary())
+        return EagerClassifier(model), class_names
+    card = read_card(weights)
+    theirs = load_config(weights, text=card.config)
+    fixed = [f"MODEL.{key}" for key in ("name", "num_classes", "seglen", "image_mean", "image_std", "num_layers")]
+    changed = changed_keys(theirs, config)
+    wrong = [f"{key} {changed[key][0]}, the config has {changed[key][1]}" for key in fixed if key in changed]
+    side, ours = card.clip_shape[-1], getattr(config, mode).target_size
+    if side != ours:
+        wrong.append(f"{mode.upper()}.target_size {side}, the config has {ours}")
+    if wrong:
+        raise ValueError(f"{weights}: was exported with {'; '.join(wrong)}; leave out --config, or export again")
+    threads = max(num_cores() // processes_here(), 1)
+    classifier = open_exported(weights, threads, gpu_number())
+    logger.info("[%s] %s: exported from %s", mode.upper(), weights, card.weights)
+    return classifier, card.class_names or build_class_names(config)
+
+
+def build_reader(config: Config, mode: str, records: list[Record], seed: int | None = None) -> KineticsReader:
+    """The clips of records, read in a mode: "train", "valid", "test" or "infer". Only train draws at random."""
     model, section = config.model, getattr(config, mode)
-    is_training = mode == "train"
-    batch_size = _whole_shares(mode, section.batch_size, ranks.num_ranks)
     check_decoder(model.decoder)
-    num_classes = None if mode == "infer" else model.num_classes
-    records = read_list(section.filelist, model.format, num_classes)
-    reader = READERS[model.name](
+    views = {"num_clips": section.num_clips, "crop": section.crop} if isinstance(section, ViewsConfig) else {}
+    return READERS[model.name](
         records,
         clip_format=model.format,
         decoder=model.decoder,
@@ -72,10 +103,38 @@ def build_loader(config: Config, mode: str, ranks: Ranks = Ranks(), seed: int | 
         seglen=model.seglen,
         short_size=section.short_size,
         target_size=section.target_size,
-        num_classes=num_classes,
-        seed=seed if is_training else None,
+        num_classes=None if mode == "infer" else model.num_classes,
+        seed=seed if mode == "train" else None,
         max_broken=int(config.train.max_bad_fraction * len(records)),
+        **views,
     )
+
+
+def build_records(config: Config, mode: str) -> list[Record]:
+    """The videos of a mode's list."""
+    num_classes = None if mode == "infer" else config.model.num_classes
+    return read_list(getattr(config, mode).filelist, config.model.format, num_classes)
+
+
+def build_loader(
+    config: Config,
+    mode: str,
+    ranks: Ranks = Ranks(),
+    seed: int | None = None,
+    records: list[Record] | None = None,
+) -> Loader:
+    """The loader of a mode: "train", "valid", "test" or "infer". Only train draws at random, from the seed.
+
+    Args:
+        records: the videos; None: those of the mode's list.
+    """
+    section, is_training = getattr(config, mode), mode == "train"
+    records = build_records(config, mode) if records is None else records
+    reader = build_reader(config, mode, records, seed)
+    batch_size = section.batch_size
+    if isinstance(section, ViewsConfig):  # no more videos per step than may be computed at once
+        batch_size = min(batch_size, ranks.num_ranks * max(section.max_frames_per_batch // reader.clip_shape[0], 1))
+    batch_size = _whole_shares(mode, batch_size, ranks.num_ranks)
     return Loader(
         reader,
         batch_size,

@@ -18,6 +18,14 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def fingerprint(path: Path) -> str:
+    """One SHA-256 for a file's content, or for all files of a folder with their names."""
+    if path.is_file():
+        return sha256(path)
+    lines = [f"{sha256(file)}  {file.relative_to(path)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def record(path: Path, known: dict[str, str] | None = None) -> None:
     """Write the sums of a folder's files, or of one file; `known` holds those already computed, by file name."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]

@@ -62,6 +62,17 @@ def positive_int(text: str) -> int:
     return number
 
 
+def positive_float(text: str) -> float:
+    """An argparse type: a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid number: {text!r}") from None
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is out of range; it must be above 0")
+    return number
+
+
 def _use_gpu(text: str) -> bool | str:
     if text.lower() not in USE_GPU:
         raise argparse.ArgumentTypeError(f"{text!r} is none of auto, True, False")

@@ -24,6 +24,7 @@ FORMATS = ("mp4", "pkl")
 DECODERS = ("selective", "pyav", "decord", "opencv")
 PRECISIONS = ("off", "bf16", "fp16")
 ON_SAVE_ERROR = ("stop", "continue")
+CROPS = ("center", "three", "ten")
 
 
 class ConfigError(ValueError):
@@ -80,7 +81,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """What VALID, TEST and INFER hold, and TRAIN too."""
+    """What every section but MODEL holds; VALID no more than that."""
 
     filelist: str | None = None
     """List file: a line `path label` per video (INFER: the label may be left out; pkl: the path alone)."""
@@ -112,6 +113,32 @@ class ReaderConfig:
             ),
             ("num_reader_threads", self.num_reader_threads < 0, "it must be at least 0"),
         ]
+
+
+@dataclass(frozen=True)
+class ViewsConfig(ReaderConfig):
+    """What TEST and INFER hold: the views of a video, whose probabilities are averaged."""
+
+    num_clips: int = 1
+    """Clips per video, of seg_num segments each, spread over the places within the segments; 1: the middle ones."""
+    crop: str = "center"
+    """Crops of each clip: "center", one; "three", along the long side; "ten", corners and centre, also mirrored."""
+    max_frames_per_batch: int = 128
+    """Frames that the model gets at once: views beyond it are computed one part after another; memory follows it."""
+
+    def _checks(self) -> list[tuple[str, bool, str]]:
+        return [
+            *super()._checks(),
+            ("num_clips", self.num_clips < 1, "it must be at least 1"),
+            ("crop", self.crop not in CROPS, f"it takes {_join(CROPS)}"),
+            ("max_frames_per_batch", self.max_frames_per_batch < 1, "it must be at least 1"),
+        ]
+
+
+@dataclass(frozen=True)
+class TestConfig(ViewsConfig):
+    save_dir: str | None = "results/test"
+    """Folder for scores, predictions and report; none: write no files. The flag --save_dir overrides it."""
 
 
 @dataclass(frozen=True)
@@ -201,31 +228,40 @@ class Config:
     model: ModelConfig
     train: TrainConfig
     valid: ReaderConfig
-    test: ReaderConfig
-    infer: ReaderConfig
+    test: TestConfig
+    infer: ViewsConfig
 
 
 SECTIONS = {field.name.upper(): field.type for field in dataclasses.fields(Config)}
 
 
-def load_config(path: str | Path, overrides: list[str] | None = None, flags: dict[str, Any] | None = None) -> Config:
+def load_config(
+    path: str | Path,
+    overrides: list[str] | None = None,
+    flags: dict[str, Any] | None = None,
+    text: str | None = None,
+) -> Config:
     """Read a config file and put overrides on top.
 
     Args:
         path: ini text, or YAML when it ends in .yaml or .yml.
         overrides: "SECTION.key=value", as given to -o; they win over the file.
         flags: {"SECTION.key": value} from command-line flags; None values are left out; they win over both.
+        text: YAML to take instead of the file's content; `path` says where it comes from.
 
     Raises:
         FileNotFoundError: there is no such file.
         ConfigError: every mistake in the file and the overrides, each on a line with its origin, section and key.
     """
     path = Path(path)
-    if not path.is_file():
+    if text is None and not path.is_file():
         raise FileNotFoundError(f"{path}: no such config file; try --config=configs/tsn.txt")
-    read = _read_yaml if path.suffix in (".yaml", ".yml") else _read_ini
+    read = _read_ini if text is None and path.suffix not in (".yaml", ".yml") else _read_yaml
     mistakes: list[str] = []
-    entries = [(str(path), section, key, value) for section, key, value in read(path)]
+    entries = [
+        (str(path), section, key, value)
+        for section, key, value in read(path, _read_text(path) if text is None else text)
+    ]
     for override in overrides or []:
         target, equals, text = override.partition("=")
         section, dot, key = target.strip().partition(".")
@@ -290,19 +326,19 @@ def _build(path: str, entries: list[tuple[str, str, str, Any]], mistakes: list[s
     return Config(**sections)
 
 
-def _read_ini(path: Path) -> list[tuple[str, str, Any]]:
+def _read_ini(path: Path, text: str) -> list[tuple[str, str, Any]]:
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str  # keys keep their case
     try:
-        parser.read_string(_read_text(path), source=str(path))
+        parser.read_string(text, source=str(path))
     except configparser.Error as error:
         raise ConfigError([f"{path}: not a valid ini file: {' '.join(str(error).split())}"]) from error
-    return [(section, key, _literal(text)) for section in parser.sections() for key, text in parser[section].items()]
+    return [(section, key, _literal(value)) for section in parser.sections() for key, value in parser[section].items()]
 
 
-def _read_yaml(path: Path) -> list[tuple[str, str, Any]]:
+def _read_yaml(path: Path, text: str) -> list[tuple[str, str, Any]]:
     try:
-        content = yaml.safe_load(_read_text(path))
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError([f"{path}: not a valid YAML file: {' '.join(str(error).split())}"]) from error
     if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):

@@ -1,5 +1,6 @@
 """Joins records, sampling, decoding and transforms into a data set of clips. Knows no model, no ranks."""
 
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ class Sample(NamedTuple):
     """[index, reason] of each record that could not be read on the way to this clip."""
     in_order: list[list]
     """[index, reason] of the record if selective decoding had to decode it in order."""
+    read_sec: float
+    """Seconds that reading took, those spent on unreadable records included."""
 
 
 class KineticsReader:
@@ -39,7 +42,9 @@ class KineticsReader:
         seg_num, seglen: see `segment_indices`.
         short_size, target_size: pixels, see datareader/transforms.py.
         num_classes: labels stored in pkl files must lie below it; None where labels do not matter.
-        seed: of the random draws in training; None gives the middle frames and the central crop.
+        seed: of the random draws in training; None gives the middle frames and the crops.
+        num_clips: see `segment_indices`; 1 in training.
+        crop: a key of transforms.CROPS; of no effect in training.
         max_broken: in training, after how many unreadable records in a row the search for a readable one ends.
     """
 
@@ -56,6 +61,8 @@ class KineticsReader:
         target_size: int,
         num_classes: int | None = None,
         seed: int | None = None,
+        num_clips: int = 1,
+        crop: str = "center",
         max_broken: int = 0,
     ):
         self.records = records
@@ -68,15 +75,27 @@ class KineticsReader:
         self.target_size = target_size
         self.num_classes = num_classes
         self.seed = seed
+        self.num_clips = num_clips
+        self.crop = crop
         self.max_broken = max_broken
 
     def __len__(self) -> int:
         return len(self.records)
 
     @property
+    def num_views(self) -> int:
+        """Views of a video: clips x crops; 1 in training."""
+        return 1 if self.seed is not None else self.num_clips * self.num_crops
+
+    @property
+    def num_crops(self) -> int:
+        """Crops of a frame, outside of training."""
+        return len(transforms.CROPS[self.crop](self.target_size, self.target_size, self.target_size))
+
+    @property
     def clip_shape(self) -> tuple[int, int, int, int]:
-        """Of a clip's pixels: (seg_num * seglen, 3, target_size, target_size)."""
-        return (self.seg_num * self.seglen, 3, self.target_size, self.target_size)
+        """Of a video's pixels, view after view: (num_views * seg_num * seglen, 3, target_size, target_size)."""
+        return (self.num_views * self.seg_num * self.seglen, 3, self.target_size, self.target_size)
 
     def read(self, epoch: int, index: int, clip: np.ndarray) -> Sample:
         """Read the clip of a record; in training, the next readable one of the list if that cannot be read.
@@ -86,7 +105,7 @@ class KineticsReader:
             index: the record's place in the list.
             clip: uint8 of `clip_shape`, overwritten with the clip's pixels.
         """
-        broken = []
+        broken, started_sec = [], time.perf_counter()
         for attempt in range(1 + (self.max_broken if self.seed is not None else 0)):
             position = (index + attempt) % len(self.records)
             record = self.records[position]
@@ -95,17 +114,25 @@ class KineticsReader:
             except VideoError as error:
                 broken.append([position, str(error)])
                 continue
-            in_order = [[position, doubt]] if doubt else []
-            return Sample(True, -1 if label is None else label, index, video_id, broken, in_order)
-        record = self.records[index]
-        return Sample(False, -1 if record.label is None else record.label, index, record.name, broken, [])
+            in_order, read_sec = [[position, doubt]] if doubt else [], time.perf_counter() - started_sec
+            return Sample(True, -1 if label is None else label, index, video_id, broken, in_order, read_sec)
+        record, read_sec = self.records[index], time.perf_counter() - started_sec
+        return Sample(False, -1 if record.label is None else record.label, index, record.name, broken, [], read_sec)
+
+    def cut(self, pictures: list[np.ndarray]) -> np.ndarray:
+        """The crops of a clip's pictures, which have been resized: uint8 (num_crops * T, 3, H, W), crop after crop."""
+        height, width = pictures[0].shape[:2]
+        views = transforms.CROPS[self.crop](width, height, self.target_size)
+        clip = np.empty((len(views) * len(pictures), *self.clip_shape[1:]), np.uint8)
+        _cut(clip, pictures, views, len(pictures))
+        return clip
 
     def _read(self, record: Record, epoch: int, index: int, clip: np.ndarray) -> tuple[int | None, str, str]:
         is_training = self.seed is not None
 
         def pick_indices(num_frames: int) -> np.ndarray:
             rng = np.random.default_rng([self.seed, epoch, index, FRAMES_STREAM]) if is_training else None
-            return segment_indices(num_frames, self.seg_num, self.seglen, rng)
+            return segment_indices(num_frames, self.seg_num, self.seglen, rng, self.num_clips)
 
         if self.clip_format == "pkl":
             video_id, label, frames = decode_pkl(record.path, pick_indices)
@@ -117,10 +144,10 @@ class KineticsReader:
         height, width = frames[0].shape[:2]
         if is_training:
             rng = np.random.default_rng([self.seed, epoch, index, VIEW_STREAM])
-            view = transforms.random_view(width, height, self.target_size, rng)
+            views = [transforms.random_view(width, height, self.target_size, rng)]
         else:
-            view = transforms.center_view(width, height, self.target_size)
-        transforms.crop_into(clip, frames, view)
+            views = transforms.CROPS[self.crop](width, height, self.target_size)
+        _cut(clip, frames, views, self.seg_num * self.seglen)
         return label, video_id, doubt
 
     def _checked(self, label: object) -> int | None:
@@ -129,3 +156,11 @@ class KineticsReader:
         if not isinstance(label, int) or not 0 <= label < self.num_classes:
             raise VideoError(f"its stored label {label!r} is outside 0..{self.num_classes - 1}")
         return label
+
+
+def _cut(clip: np.ndarray, frames: list[np.ndarray], views: list[transforms.View], length: int) -> None:
+    """Fill a video's place in the batch: of each run of `length` frames each view, one after the other."""
+    parts = iter(np.split(clip, len(clip) // length))
+    for start in range(0, len(frames), length):
+        for view in views:
+            transforms.crop_into(next(parts), frames[start : start + length], view)

@@ -5,13 +5,14 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import paddle
 
 from datareader.kinetics_reader import KineticsReader
+from datareader.records import Record
 from processes import end_with_parent
 
 PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
@@ -24,7 +25,7 @@ class Batch(NamedTuple):
     """The readable clips of one step. N may be smaller than the batch size, and 0."""
 
     frames: paddle.Tensor | None
-    """uint8 (N, T, 3, H, W); None if N is 0."""
+    """uint8 (N, T, 3, H, W), where T counts the frames of all views; None if N is 0."""
     labels: paddle.Tensor | None
     """int64 (N,); -1 where no label is known; None if N is 0."""
     indices: list[int]
@@ -35,6 +36,8 @@ class Batch(NamedTuple):
     """[index, reason] of each record that could not be read."""
     in_order: list[list]
     """[index, reason] of each record that selective decoding had to decode in order."""
+    read_sec: list[float]
+    """Seconds that reading took, for each row."""
 
 
 class Loader:
@@ -96,8 +99,8 @@ class Loader:
         self._batches.epoch, self._batches.first_step = epoch, first_step
         self.in_order = {}
         # without workers Paddle's DataLoader would read in a thread, and wait for ever if that fails
-        for _, *fields in self._workers or self._read_here():
-            batch = Batch(*fields)
+        for fields in self._workers or (self._batch_reader[keys] for (keys,) in self._batches):
+            batch = _as_batch(fields)
             self.in_order.update(batch.in_order)
             yield batch
 
@@ -107,11 +110,6 @@ class Loader:
             return ""
         reasons = ", ".join(f"{number}: {reason}" for reason, number in Counter(self.in_order.values()).most_common())
         return f"{len(self.in_order)} of {len(self.reader)} videos were decoded in order, more slowly ({reasons})"
-
-    def _read_here(self) -> Iterator[list]:
-        for (keys,) in self._batches:
-            fields = self._batch_reader[keys]
-            yield [paddle.to_tensor(field) if isinstance(field, np.ndarray) else field for field in fields]
 
     def __del__(self):
         # left to itself, Paddle stops workers that live on between epochs only after the interpreter has begun to exit
@@ -189,7 +187,21 @@ class BatchReader:
             [sample.video_id for sample in readable],
             [entry for sample in samples for entry in sample.broken],
             [entry for sample in samples for entry in sample.in_order],
+            [sample.read_sec for sample in readable],
         ]
+
+
+def read_one_by_one(reader: KineticsReader, records: Iterable[Record]) -> Iterator[Batch]:
+    """A batch of each record as it comes, read in this process; the reader's list of records grows with them."""
+    batch_reader = BatchReader(reader, 1, reuse_array=True)
+    for record in records:
+        reader.records.append(record)
+        yield _as_batch(batch_reader[[(0, len(reader.records) - 1)]])
+
+
+def _as_batch(fields: list) -> Batch:
+    """From what a BatchReader gives, or what Paddle's DataLoader has made of it."""
+    return Batch(*(paddle.to_tensor(field) if isinstance(field, np.ndarray) else field for field in fields[1:]))
 
 
 def _only_item(items: list) -> list:

@@ -1,9 +1,13 @@
-"""List files: one video per line -> Record. Knows no pixels."""
+"""List files, files and folders -> records. Knows no pixels."""
 
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 MISTAKES_SHOWN = 5
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".flv", ".ts", ".3gp")
+"""What videos in a folder end with; a file that is named itself may end with anything."""
 
 
 class Record(NamedTuple):
@@ -65,6 +69,45 @@ def read_list(list_path: str | Path | None, clip_format: str = "mp4", num_classe
             f"from the working folder and from {list_path.parent}"
         )
     return records
+
+
+def records_of(paths: Iterable[str]) -> list[Record]:
+    """The videos of files, in their order, and of folders, sorted; what results call them is their path.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a folder holds no video.
+    """
+    records = []
+    for path in paths:
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path}: no such video file or folder; correct its path")
+        found = [path]
+        if Path(path).is_dir():
+            found = [str(video) for video in find_videos(Path(path))[0]]
+            if not found:
+                raise ValueError(f"{path}: no video in this folder; known endings: {', '.join(VIDEO_SUFFIXES)}")
+        records += [Record(video, None, video) for video in found]
+    return records
+
+
+def find_videos(folder: Path, on_error: Callable[[OSError], None] = lambda error: None) -> tuple[list[Path], set[Path]]:
+    """The videos below a folder, sorted, hidden ones left out, and the folders looked into, without links.
+
+    Args:
+        on_error: gets what keeps a folder from being read.
+    """
+    videos, seen = [], set()
+    for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
+        real = Path(parent).resolve()
+        if real in seen or real in folder.resolve().parents:  # a link to a folder above would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        paths = [Path(parent, name) for name in names if not name.startswith(".")]
+        videos += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    return sorted(videos), seen
 
 
 def _split_line(line: str, list_path: Path, clip_format: str, num_classes: int | None) -> tuple[str, int | None]:

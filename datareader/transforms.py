@@ -30,6 +30,26 @@ def center_view(width: int, height: int, target_size: int) -> View:
     return View(round((width - target_size) / 2), round((height - target_size) / 2), False)
 
 
+def three_views(width: int, height: int, target_size: int) -> list[View]:
+    """Start, middle and end of the long side, in the middle of the short one; not mirrored."""
+    center = center_view(width, height, target_size)
+    if width >= height:
+        return [center._replace(left_px=left_px) for left_px in (0, center.left_px, width - target_size)]
+    return [center._replace(top_px=top_px) for top_px in (0, center.top_px, height - target_size)]
+
+
+def ten_views(width: int, height: int, target_size: int) -> list[View]:
+    """The four corners and the centre, then the same mirrored. Source: Wang et al., ECCV 2016, section 3.3."""
+    right_px, bottom_px = width - target_size, height - target_size
+    corners = [View(left_px, top_px, False) for top_px in (0, bottom_px) for left_px in (0, right_px)]
+    views = [*corners, center_view(width, height, target_size)]
+    return views + [view._replace(mirrored=True) for view in views]
+
+
+CROPS = {"center": lambda *size: [center_view(*size)], "three": three_views, "ten": ten_views}
+"""Name -> (width, height, target_size) -> views of a frame."""
+
+
 def random_view(width: int, height: int, target_size: int, rng: np.random.Generator) -> View:
     """A crop anywhere in the frame, mirrored with probability 1/2."""
     left_px = int(rng.integers(0, width - target_size, endpoint=True))

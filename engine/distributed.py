@@ -79,6 +79,11 @@ def on_gpu() -> bool:
     return paddle.device.get_device().startswith("gpu")
 
 
+def gpu_number() -> int | None:
+    """Of the GPU that this process runs on; None on a CPU."""
+    return int(paddle.device.get_device().partition(":")[2] or 0) if on_gpu() else None
+
+
 def processes_here() -> int:
     """How many of the run's processes are on this machine."""
     return int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)

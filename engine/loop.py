@@ -169,18 +169,45 @@ def evaluate(
     return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
 
 
-@paddle.no_grad()
 def predict(
-    model: nn.Layer, batches: Iterable[Any], on_broken: Callable[[list], None]
-) -> Iterator[tuple[Any, np.ndarray]]:
-    """Each batch with its softmax probabilities, float32 (N, K); a batch without a readable clip has none, (0, 0)."""
-    model.eval()
+    classifier: Callable[[paddle.Tensor], Any],
+    batches: Iterable[Any],
+    on_broken: Callable[[list], None],
+    num_views: int = 1,
+    max_frames: int | None = None,
+) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """What a classifier says of each batch's clips, averaged over their views.
+
+    Args:
+        classifier: uint8 (V, T, 3, H, W) -> probabilities (V, K) and features (V, num_features), numpy arrays.
+        batches: their frames are uint8 (N, num_views * T, 3, H, W), view after view.
+        on_broken: called with each batch's broken entries.
+        max_frames: the classifier gets no more at once, but for one whole view at least; None: all.
+
+    Yields:
+        (batch, probabilities, features), float32 (N, K) and (N, num_features); N may be 0.
+    """
     for batch in batches:
         on_broken(batch.broken)
         if batch.indices:
-            yield batch, F.softmax(model(batch.frames), axis=1).numpy()
+            yield batch, *classify_views(classifier, batch.frames, num_views, max_frames)
         else:
-            yield batch, np.zeros((0, 0), np.float32)
+            yield batch, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+
+
+def classify_views(
+    classifier: Callable[[paddle.Tensor], Any], frames: paddle.Tensor, num_views: int, max_frames: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and features of clips, averaged over their views; see `predict`."""
+    num_clips, num_frames, *picture = frames.shape
+    view_frames = num_frames // num_views
+    views = frames.reshape([num_clips * num_views, view_frames, *picture])
+    at_once = max((max_frames or len(views) * view_frames) // view_frames, 1)
+    parts = [classifier(views[start : start + at_once]) for start in range(0, len(views), at_once)]
+    probabilities, features = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if num_views == 1:
+        return probabilities, features
+    return tuple(array.reshape(num_clips, num_views, -1).mean(axis=1) for array in (probabilities, features))
 
 
 class Waiting:

@@ -96,9 +96,12 @@ class ResNet(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """float32 (N, in_channels, H, W), or (N, H, W, in_channels) for NHWC -> float32 (N, num_features)."""
+        return self.avgpool(self.feature_maps(images)).flatten(1)
+
+    def feature_maps(self, images: paddle.Tensor) -> paddle.Tensor:
+        """What the average is taken of: float32 (N, num_features, H / 32, W / 32), or its NHWC form."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.avgpool(x).flatten(1)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
 def _stage(

@@ -46,9 +46,11 @@ class TSN(nn.Layer):
 
     def features(self, frames: paddle.Tensor) -> paddle.Tensor:
         """uint8 (N, T, 3, H, W) -> features averaged over the segments, float32 (N, num_features)."""
-        num_frames, height, width = frames.shape[1], frames.shape[3], frames.shape[4]
-        seg_num = num_frames // self.seglen
+        seg_num = frames.shape[1] // self.seglen
+        return self.backbone(self.snippets(frames)).reshape([-1, seg_num, self.backbone.num_features]).mean(axis=1)
+
+    def snippets(self, frames: paddle.Tensor) -> paddle.Tensor:
+        """uint8 (N, T, 3, H, W) -> the backbone's input: float32 (N * seg_num, 3 * seglen, H, W), or its NHWC form."""
+        height, width = frames.shape[3], frames.shape[4]
         snippets = self.normalize(frames).reshape([-1, 3 * self.seglen, height, width])
-        if self.channels_last:
-            snippets = snippets.transpose([0, 2, 3, 1])
-        return self.backbone(snippets).reshape([-1, seg_num, self.backbone.num_features]).mean(axis=1)
+        return snippets.transpose([0, 2, 3, 1]) if self.channels_last else snippets

@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tqdm import tqdm
 
 from command_line import OneLineParser, run
+from datareader.records import VIDEO_SUFFIXES
 from dataset.kinetics.annotations import SPLITS, Row, read_annotations
-from dataset.kinetics.whole_videos import VIDEO_SUFFIXES, whole_file
+from dataset.kinetics.whole_videos import whole_file
 
 MISTAKES_SHOWN = 5
 

@@ -26,10 +26,11 @@ import av
 from tqdm import tqdm
 
 from command_line import positive_int, run
+from datareader.records import VIDEO_SUFFIXES, find_videos
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, JOBS_AHEAD, Failure, run_jobs
 from dataset.kinetics.encoding import encode, verify
-from dataset.kinetics.whole_videos import VIDEO_SUFFIXES, open_video, resumable, video_parser, whole_file
+from dataset.kinetics.whole_videos import open_video, resumable, video_parser, whole_file
 
 TIMEOUT_SEC = 600.0
 WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -79,7 +80,7 @@ def plan(videos: Path, out: Path) -> list[Job]:
     """
     if not videos.is_dir():
         raise FileNotFoundError(f"{videos}: no such folder; correct --videos")
-    sources, folders = find_videos(videos)
+    sources, folders = find_videos(videos, on_error=lambda error: print(f"passed over: {error}"))
     if not folders.isdisjoint([out.resolve(), *out.resolve().parents]):
         raise ValueError(f"{out}: lies in {videos}, whose videos are transcoded; choose another --out")
     jobs: dict[Path, Job] = {}
@@ -91,22 +92,6 @@ def plan(videos: Path, out: Path) -> list[Job]:
     if not jobs:
         raise ValueError(f"{videos}: no videos in it; known are {', '.join(VIDEO_SUFFIXES)}")
     return list(jobs.values())
-
-
-def find_videos(folder: Path) -> tuple[list[Path], set[Path]]:
-    """The videos below the folder, sorted, and the folders that were looked into, without links."""
-    sources, seen = [], set()
-    walk = os.walk(folder, onerror=lambda error: print(f"passed over: {error}"), followlinks=True)
-    for parent, folders, names in walk:
-        real = Path(parent).resolve()
-        if real in seen or real in folder.resolve().parents:  # a link to a folder above would never end
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        paths = [Path(parent, name) for name in names if not name.startswith(".")]
-        sources += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
-    return sorted(sources), seen
 
 
 def transcode(job: Job, short_side: int, timeout_sec: float) -> Outcome:

@@ -15,8 +15,6 @@ from command_line import OneLineParser, positive_int
 from datareader.video import Deadline, Video, VideoError
 from processes import num_cores
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".flv", ".ts", ".3gp")
-
 
 def video_parser(description: str) -> OneLineParser:
     """The parser with the flags that these commands take; a command adds its own."""

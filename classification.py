@@ -1,0 +1,125 @@
+"""What test.py and infer.py share: which config, which classifier, how a video is looked at and what that costs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import checksums
+import command_line
+from builders import Classifier, build_classifier, build_model, fetch_published_weights
+from config import Config, load_config
+from datareader.kinetics_reader import KineticsReader
+from engine.distributed import Ranks, on_gpu, start
+from engine.log import start_logging
+from models.classifier import EagerClassifier
+from models.cost import clip_cost
+from models.exported import is_exported, read_card
+from models.weights import TSN_KINETICS
+
+DEFAULT_CONFIG = "configs/tsn.txt"
+
+logger = logging.getLogger("classification")
+
+
+class Session(NamedTuple):
+    """A classifier that is ready, and what it came from."""
+
+    config: Config
+    ranks: Ranks
+    classifier: Classifier
+    class_names: list[str] | None
+    """In label order; None: classes go by number."""
+    weights: Path
+    """The file or folder that the classifier was made of."""
+
+
+def parser_of(description: str) -> command_line.OneLineParser:
+    """The flags that test, infer and export share."""
+    parser = command_line.common_parser(description)
+    for action in parser._actions:
+        if action.dest == "config":
+            action.default = None
+            action.help = f"config file, ini or YAML (default: the one that --weights carry, else {DEFAULT_CONFIG})"
+    parser.add_argument(
+        "--weights",
+        help="weights of any known format, or what export.py wrote (default: the published ones, downloaded)",
+    )
+    return parser
+
+
+def config_of(args: argparse.Namespace, flags: dict[str, Any]) -> Config:
+    """The config of --config; without it that of the weights, if they are a checkpoint or an export."""
+    weights = Path(args.weights) if args.weights else None
+    if args.config:
+        return load_config(args.config, args.overrides, flags)
+    if weights and is_exported(weights):
+        return load_config(weights, args.overrides, flags, read_card(weights).config)
+    if weights and (weights / "config.yaml").is_file():
+        return load_config(weights / "config.yaml", args.overrides, flags)
+    return load_config(DEFAULT_CONFIG, args.overrides, flags)
+
+
+def open_session(args: argparse.Namespace, mode: str, flags: dict[str, Any]) -> Session:
+    """Read the config, join the ranks, make the classifier of a mode, "test" or "infer"."""
+    common = {
+        "MODEL.name": args.model_name,
+        f"{mode.upper()}.batch_size": args.batch_size,
+        "TRAIN.use_gpu": args.use_gpu,
+    }
+    config = config_of(args, common | flags)
+    start_logging()
+    ranks = start(config.train.use_gpu)
+    classifier, class_names = build_classifier(config, mode, args.weights)
+    weights = Path(args.weights or fetch_published_weights(config, TSN_KINETICS))
+    logger.info("[%s] %s%s", mode.upper(), classifier.title, _advice(classifier))
+    return Session(config, ranks, classifier, class_names, weights)
+
+
+def protocol_of(session: Session, reader: KineticsReader) -> dict[str, Any]:
+    """How each video is looked at, and what that costs."""
+    config = session.config
+    model = session.classifier.model if isinstance(session.classifier, EagerClassifier) else build_model(config)
+    cost = clip_cost(model, reader.seg_num, reader.seglen, reader.target_size)
+    return {
+        "seg_num": reader.seg_num,
+        "seglen": reader.seglen,
+        "num_clips": reader.num_clips,
+        "crop": reader.crop,
+        "num_views": reader.num_views,
+        "short_size": reader.short_size,
+        "target_size": reader.target_size,
+        "frames_per_video": reader.clip_shape[0],
+        "gmacs_per_video": round(cost.gmacs * reader.num_views, 4),
+        "num_parameters": cost.num_parameters,
+    }
+
+
+def describe_protocol(protocol: dict[str, Any]) -> str:
+    """The protocol on one line."""
+    num_crops = protocol["num_views"] // protocol["num_clips"]
+    crops = "center crop" if num_crops == 1 else f"{num_crops} crops"
+    return (
+        f"{protocol['seg_num']} segments x {protocol['num_clips']} clip(s) x {crops} of {protocol['target_size']} px: "
+        f"{protocol['frames_per_video']} frames and {protocol['gmacs_per_video']:.3g} billion multiply-adds per video"
+    )
+
+
+def settings_of(session: Session, protocol: dict[str, Any]) -> dict[str, Any]:
+    """What the results of a video depend on."""
+    return {"weights": str(session.weights), "weights_sha256": checksums.fingerprint(session.weights), **protocol}
+
+
+def _advice(classifier: Classifier) -> str:
+    """On a CPU, which of the engines would be faster; see the table of benchmarks/infer.py in the README."""
+    if on_gpu() or classifier.title.startswith("ONNX Runtime"):
+        return ""
+    has_onnx = importlib.util.find_spec("onnxruntime") is not None
+    install = "" if has_onnx else "pip install -r requirements-onnx.txt, then "
+    return (
+        f"; ONNX Runtime is the fastest engine on a CPU: {install}python export.py --weights=... --format=onnx, and "
+        "give --weights what that wrote"
+    )

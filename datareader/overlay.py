@@ -1,0 +1,84 @@
+"""A copy of a video with something drawn on its frames; the sound is kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+
+from datareader.video import ONLY_LOCAL_FILES, VideoError
+
+SOUND_IN_MP4 = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
+CRF = "20"  # of x264: visually close to the source
+
+
+def copy_with_overlay(source: str, target: Path, draw: Callable[[np.ndarray, float], np.ndarray]) -> None:
+    """Write an mp4 (H.264) with the source's frames, each drawn on, at their times, and with its sound.
+
+    Args:
+        source: a file.
+        target: written whole or not at all.
+        draw: (upright picture, uint8 RGB (H, W, 3); seconds since the first frame) -> the picture to write.
+
+    Raises:
+        VideoError: the source cannot be read.
+        OSError: the target cannot be written.
+    """
+    unfinished = target.with_name(f".unfinished.{target.name}")
+    try:
+        try:
+            container = av.open(f"file:{source}", options=ONLY_LOCAL_FILES, metadata_errors="replace")
+        except av.FFmpegError as error:
+            raise VideoError(f"damaged or no video: {error.strerror}") from error
+        with container, av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as copy:
+            _copy(container, copy, draw)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _copy(
+    container: av.container.InputContainer,
+    copy: av.container.OutputContainer,
+    draw: Callable[[np.ndarray, float], np.ndarray],
+) -> None:
+    pictures, sound = container.streams.best("video"), container.streams.best("audio")
+    if sound is not None and sound.codec_context.codec.canonical_name not in SOUND_IN_MP4:
+        sound = None
+    encoder = copy.add_stream("libx264", rate=pictures.average_rate or 25, options={"crf": CRF})
+    encoder.pix_fmt = "yuv420p"
+    encoder.codec_context.time_base = pictures.time_base
+    sound_copy = copy.add_stream_from_template(sound) if sound is not None else None
+    first_time = last_time = None
+
+    def encode(frame: av.VideoFrame) -> None:
+        nonlocal first_time, last_time
+        time = frame.pts if frame.pts is not None else (last_time or 0) + 1
+        first_time = time if first_time is None else first_time
+        if last_time is not None and time <= last_time:  # H.264 wants rising times
+            return
+        last_time = time
+        picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+        drawn = draw(picture, float((time - first_time) * pictures.time_base))
+        height, width = drawn.shape[0] // 2 * 2, drawn.shape[1] // 2 * 2  # which yuv420p wants even
+        if not encoder.width or encoder.width != width:
+            encoder.width, encoder.height = width, height
+        written = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn[:height, :width]), format="rgb24")
+        written.pts, written.time_base = time, pictures.time_base
+        copy.mux(encoder.encode(written))
+
+    for packet in container.demux([stream for stream in (pictures, sound) if stream is not None]):
+        if packet.stream is not pictures:
+            if packet.dts is not None:
+                packet.stream = sound_copy
+                copy.mux(packet)
+            continue
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            continue  # a damaged packet: the frames around it are copied
+        for frame in frames:
+            encode(frame)
+    if last_time is None:
+        raise VideoError("not one frame can be decoded")
+    copy.mux(encoder.encode())

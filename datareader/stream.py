@@ -1,0 +1,138 @@
+"""Video that is played from its start, frame by frame: long files, cameras, addresses. Knows no labels.
+
+frames = play("rtsp://camera/live")
+for window in windows(frames, window_sec=4, stride_sec=2, seg_num=7, seglen=1, prepare=resize):
+    ...
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from datareader.video import Deadline, Video, VideoError
+
+OPENING_SEC, SILENCE_SEC = 20.0, 20.0  # how long an address may take to answer, and to send more
+CAMERA = "/dev/video"
+
+
+class PlayedFrame(NamedTuple):
+    time_sec: float
+    """Since the first frame."""
+    to_rgb: Callable[[], np.ndarray]
+    """Makes its picture, upright, uint8 RGB (H, W, 3): only wanted frames have to be converted."""
+
+
+class Window(NamedTuple):
+    """A piece of a video, with the frames that stand for it."""
+
+    start_sec: float
+    end_sec: float
+    pictures: list[np.ndarray]
+    """seglen of each segment that the piece reaches, as `prepare` left them."""
+
+
+def is_address(source: str) -> bool:
+    """Whether this is an address or a camera, and no file."""
+    return "://" in source or source.startswith(CAMERA)
+
+
+def play(source: str) -> Iterator[PlayedFrame]:
+    """Every frame of a file, an address or a camera, each decoded once, in the order they are shown.
+
+    Raises:
+        VideoError: it cannot be opened, has no video, or not one frame of it can be decoded.
+    """
+    first_sec, last_sec = None, 0.0
+    for time_sec, to_rgb in _frames_of_address(source) if is_address(source) else _frames_of_file(source):
+        if first_sec is None:
+            first_sec = time_sec or 0.0
+        # a frame without a time is shown with the one before, as is one that claims to be earlier
+        last_sec = last_sec if time_sec is None else max(time_sec - first_sec, last_sec)
+        yield PlayedFrame(last_sec, to_rgb)
+    if first_sec is None:
+        raise VideoError("not one frame can be decoded")
+
+
+def windows(
+    frames: Iterable[PlayedFrame],
+    window_sec: float,
+    stride_sec: float,
+    seg_num: int,
+    seglen: int,
+    prepare: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[Window]:
+    """Cut a video into windows that begin every stride_sec, each as soon as it is over.
+
+    Of each of a window's seg_num equal segments, the seglen frames from its middle on stand for it: from a time and not
+    from a number, because a stream does not say how many frames are to come. Only these are kept, of the windows that
+    are under way. The last window ends with the video and may be shorter.
+
+    Args:
+        prepare: applied to the pictures that are kept, for example to make them smaller.
+    """
+    pending: list[_Pending] = []
+    num_begun, covered_sec, frame = 0, 0.0, None
+    for frame in frames:
+        picture = functools.cache(lambda frame=frame: prepare(frame.to_rgb()))
+        while num_begun * stride_sec <= frame.time_sec:
+            pending.append(_Pending(num_begun * stride_sec, window_sec, seg_num, seglen))
+            num_begun += 1
+        while pending and pending[0].end_sec <= frame.time_sec:
+            window = pending.pop(0)
+            if window.pictures:  # none where a stream has a gap
+                covered_sec = window.end_sec
+                yield Window(window.start_sec, window.end_sec, window.pictures)
+        for window in pending:
+            window.take(frame.time_sec, picture)
+    if frame is None or not pending or (covered_sec and frame.time_sec < covered_sec):
+        return
+    window = next((window for window in pending if window.pictures), pending[-1])
+    # the last frame's own duration is not known; its time is when it begins
+    yield Window(window.start_sec, min(window.end_sec, frame.time_sec), window.pictures or [picture()] * seglen)
+
+
+class _Pending:
+    """A window that is not over yet."""
+
+    def __init__(self, start_sec: float, window_sec: float, seg_num: int, seglen: int):
+        self.start_sec = start_sec
+        self.end_sec = start_sec + window_sec
+        self._middles_sec = [start_sec + (number + 0.5) * window_sec / seg_num for number in range(seg_num)]
+        self._segments: list[list[np.ndarray]] = [[] for _ in range(seg_num)]
+        self._seglen = seglen
+
+    @property
+    def pictures(self) -> list[np.ndarray]:
+        """Of the segments that have begun; one that the video's end cuts off repeats its last frame."""
+        whole = [segment + segment[-1:] * (self._seglen - len(segment)) for segment in self._segments if segment]
+        return [picture for segment in whole for picture in segment]
+
+    def take(self, time_sec: float, picture: Callable[[], np.ndarray]) -> None:
+        for middle_sec, segment in zip(self._middles_sec, self._segments, strict=True):
+            if middle_sec <= time_sec and len(segment) < self._seglen:
+                segment.append(picture())
+
+
+def _frames_of_file(path: str) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
+    with Video(path, Deadline(None)) as video:
+        for frame in video.frames():
+            yield frame.time, lambda frame=frame: video.to_rgb(frame)
+
+
+def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
+    """Decodes as it is received; not through `Video`, which reads a whole file before it decodes."""
+    try:
+        with av.open(
+            source, format="v4l2" if source.startswith(CAMERA) else None, timeout=(OPENING_SEC, SILENCE_SEC)
+        ) as container:
+            if container.streams.best("video") is None:
+                raise VideoError("has no video stream")
+            for frame in container.decode(container.streams.best("video")):
+                yield frame.time, lambda frame=frame: np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"cannot be received: {getattr(error, 'strerror', None) or error}") from error

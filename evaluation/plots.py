@@ -1,0 +1,152 @@
+"""Figures of a run and of its scores, drawn with matplotlib. Knows no page."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # needs no display
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+from matplotlib import font_manager  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+NAMED_CLASSES = 40  # up to so many classes a confusion matrix has their names and cells of a colour, beyond it dots
+NUMBERED_CELLS = 20  # up to so many its cells have numbers
+BLUE, RED, GREY = "#2563a8", "#c2410c", "#9aa4b1"
+FONT_FILES = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+CHINESE_FONTS = [  # those of this machine
+    name
+    for name in ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei")
+    if name in FONT_FILES
+]
+STYLE = {
+    "font.family": ["DejaVu Sans", *CHINESE_FONTS],  # a glyph that the first has not is looked for in the next
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.titlesize": 10,
+    "svg.fonttype": "path",
+}
+
+
+def data_uri(figure: Figure) -> str:
+    """The figure as an SVG that a page can hold; closes the figure."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write the figure; the path's ending chooses the format; closes the figure."""
+    figure.savefig(path, dpi=dpi)
+    plt.close(figure)
+
+
+def read_epochs(path: Path) -> dict[str, list[dict]]:
+    """{"train": rows, "validation": rows} of a metrics.jsonl: a row per epoch, the last one where there are two."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    events = {"train": "epoch", "validation": "valid"}
+    return {
+        name: list({row["epoch"]: row for row in rows if row["event"] == event}.values())
+        for name, event in events.items()
+    }
+
+
+def training_curves(rows: dict[str, list[dict]]) -> Figure:
+    """Loss and top-1 over the epochs of `read_epochs`."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+        for axis, key, title in zip(axes, ("loss", "top1"), ("loss", "top-1 accuracy"), strict=True):
+            for (name, epochs), colour in zip(rows.items(), (BLUE, RED), strict=True):
+                values = [np.nan if row[key] is None else row[key] for row in epochs]
+                axis.plot([row["epoch"] + 1 for row in epochs], values, marker=".", label=name, color=colour)
+            axis.set(title=title, xlabel="epochs finished")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.grid(alpha=0.3)
+            axis.legend(frameon=False)
+        axes[1].set_ylim(0, 1.02)
+        return figure
+
+
+def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
+    """Rows are true classes, columns predicted ones; the colour, or a dot's size, is the share of the row."""
+    with plt.rc_context(STYLE):
+        shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+        side = 3 + min(0.32 * len(names), 5.5)
+        figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
+        draw = _cells if len(names) <= NAMED_CLASSES else _dots
+        draw(axis, confusion, shares, names)
+        axis.set(xlabel="predicted class", ylabel="true class")
+        axis.tick_params(length=0)
+        return figure
+
+
+def calibration_figure(curve: Sequence[tuple[float, float, int]]) -> Figure:
+    """Top-1 over confidence, of `scores.calibration_curve`; on the diagonal a model is as sure as it should be."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(4, 3.4), layout="constrained")
+        axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        confidences, top1, numbers = zip(*curve, strict=True) if curve else ((), (), ())
+        axis.plot(confidences, top1, color=BLUE, linewidth=1)
+        sizes = 15 + 150 * np.array(numbers) / max(sum(numbers), 1)
+        axis.scatter(confidences, top1, sizes, color=BLUE, alpha=0.8, label="size: share of the videos")
+        axis.set(xlabel="confidence", ylabel="top-1 accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+        axis.legend(frameon=False, loc="upper left")
+        return figure
+
+
+def timeline_figure(
+    starts_sec: Sequence[float], ends_sec: Sequence[float], probabilities: np.ndarray, names: Sequence[str], title: str
+) -> Figure:
+    """Probabilities of the classes, float (K, W), over the W windows of a video: a row per class."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(11, 1.3 + 0.32 * len(names)), layout="constrained")
+        # a window is drawn up to the next one's start, so that overlapping ones lie side by side
+        edges = [*starts_sec, max(ends_sec[-1], starts_sec[-1] + 1e-3)]
+        mesh = axis.pcolormesh(edges, np.arange(len(names) + 1), probabilities, cmap="Blues", vmin=0, vmax=1)
+        axis.set_yticks(np.arange(len(names)) + 0.5, [_short(name) for name in names])
+        axis.invert_yaxis()
+        axis.xaxis.set_major_formatter(lambda seconds, _: f"{int(seconds // 60)}:{seconds % 60:02.0f}")
+        axis.set(xlabel="time, min:s", title=title)
+        axis.tick_params(length=0)
+        figure.colorbar(mesh, label="probability", pad=0.01)
+        return figure
+
+
+def _cells(axis: Axes, confusion: np.ndarray, shares: np.ndarray, names: Sequence[str]) -> None:
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks, labels = range(len(names)), [_short(name) for name in names]
+    axis.set_xticks(ticks, labels, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(ticks, labels)
+    for row, column in np.argwhere(confusion) if len(names) <= NUMBERED_CELLS else ():
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, confusion[row, column], ha="center", va="center", color=colour)
+
+
+def _dots(axis: Axes, confusion: np.ndarray, shares: np.ndarray, names: Sequence[str]) -> None:
+    """A cell of so many classes is too small to be seen, a dot is not."""
+    rows, columns = np.nonzero(confusion)
+    sizes = 3 + 40 * shares[rows, columns]
+    is_right = rows == columns
+    axis.scatter(columns[is_right], rows[is_right], sizes[is_right], color=BLUE, linewidths=0, label="right")
+    axis.scatter(
+        columns[~is_right], rows[~is_right], sizes[~is_right], color=RED, alpha=0.7, linewidths=0, label="wrong"
+    )
+    step = 10 ** int(np.log10(len(names)) - 0.3) * (5 if len(names) > 250 else 2)
+    ticks = range(0, len(names), step)
+    axis.set_xticks(ticks, [f"{tick}" for tick in ticks], rotation=90)
+    axis.set_yticks(ticks, [f"{_short(names[tick])}  {tick}" for tick in ticks])
+    axis.set(xlim=(-1, len(names)), ylim=(len(names), -1))
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+
+
+def _short(name: str, most: int = 24) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,0 +1,114 @@
+"""Scores -> one HTML file that needs no network. Knows how the page is filled, not how videos are read."""
+
+import base64
+import io
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from evaluation import plots
+from evaluation.results import best_classes, class_name, write_text
+from evaluation.scores import ClassScore, Outcome, Summary, calibration_curve, most_confused
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+MISTAKES_SHOWN = 12
+FRAMES_SHOWN = 8  # of a mistake
+CLASSES_SHOWN = 15  # the worst of them
+CONFUSIONS_SHOWN = 15
+SLOWEST_SHOWN = 10
+BROKEN_SHOWN = 200
+THUMBNAIL_PX = 112
+
+
+def confident_mistakes(outcomes: list[Outcome]) -> list[int]:
+    """Places of the readable videos whose wrong answer the model was surest of, the surest first."""
+    wrong = [index for index, outcome in enumerate(outcomes) if not outcome.problem and not outcome.is_correct]
+    return sorted(wrong, key=lambda index: -outcomes[index].prediction.probabilities[0])[:MISTAKES_SHOWN]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows."""
+
+    about: dict[str, Any]
+    """How the scores were made: weights, list, protocol."""
+    summary: Summary
+    outcomes: list[Outcome]
+    """In the order of the list."""
+    class_names: list[str] | None
+    metrics: Path
+    """The training run's metrics.jsonl; there may be none."""
+    pictures: dict[int, list[np.ndarray]]
+    """Sampled frames, uint8 (H, W, 3), of the videos at these places, which are mistakes."""
+
+    def write(self, path: Path) -> None:
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+        environment.filters.update(percent=_percent, figure=_figure)
+        page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(self._content())
+        write_text(path, page)
+
+    def _content(self) -> dict[str, Any]:
+        summary, names = self.summary, self._names()
+        readable = [outcome for outcome in self.outcomes if not outcome.problem]
+        by_score = sorted((score for score in summary.classes if score.num_videos), key=lambda score: score.top1)
+        curves = plots.data_uri(plots.training_curves(plots.read_epochs(self.metrics))) if self._has_curves() else None
+        return {
+            "about": self.about,
+            "date": time.strftime("%Y-%m-%d %H:%M"),
+            "summary": summary,
+            "num_classes": len(names),
+            "curves": curves,
+            "confusion": plots.data_uri(plots.confusion_figure(summary.confusion, names)),
+            "confusions": [
+                (names[truth], names[taken], number, number / max(int(summary.confusion[truth].sum()), 1))
+                for truth, taken, number in most_confused(summary.confusion, CONFUSIONS_SHOWN)
+            ],
+            "calibration": plots.data_uri(plots.calibration_figure(calibration_curve(self.outcomes))),
+            "worst_classes": [self._class_row(score) for score in by_score[:CLASSES_SHOWN]],
+            "all_classes": [self._class_row(score) for score in summary.classes],
+            "mistakes": [self._mistake(index, frames) for index, frames in self.pictures.items()],
+            "num_wrong": sum(not outcome.is_correct for outcome in readable),
+            "slowest": sorted(readable, key=lambda outcome: -outcome.read_sec)[:SLOWEST_SHOWN],
+            "broken": [outcome for outcome in self.outcomes if outcome.problem][:BROKEN_SHOWN],
+        }
+
+    def _names(self) -> list[str]:
+        return [class_name(number, self.class_names) for number in range(len(self.summary.classes))]
+
+    def _has_curves(self) -> bool:
+        return self.metrics.is_file() and any(plots.read_epochs(self.metrics).values())
+
+    def _class_row(self, score: ClassScore) -> dict[str, Any]:
+        return {**score._asdict(), "name": class_name(score.class_id, self.class_names)}
+
+    def _mistake(self, index: int, frames: list[np.ndarray]) -> dict[str, Any]:
+        outcome = self.outcomes[index]
+        step = -(-len(frames) // FRAMES_SHOWN)
+        return {
+            "path": outcome.prediction.video_id,
+            "truth": class_name(outcome.label, self.class_names),
+            "truth_probability": outcome.truth_probability,
+            "truth_rank": outcome.truth_rank,
+            "best": best_classes(outcome.prediction, self.class_names, 3),
+            "frames": [_thumbnail(frame) for frame in frames[::step]],
+        }
+
+
+def _thumbnail(frame: np.ndarray) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(frame).resize((THUMBNAIL_PX, THUMBNAIL_PX)).save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.1%}"
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
