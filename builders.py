@@ -22,7 +22,7 @@ from evaluation.results import read_class_names
 from models import create_model
 from models.classifier import Classified, EagerClassifier
 from models.exported import is_exported, open_exported, read_card
-from models.weights import TSN_KINETICS, Published, load_weights, published_weights, read_weights
+from models.weights import Published, load_weights, published_weights, read_weights
 from processes import num_cores
 
 Classifier = Callable[[paddle.Tensor], Classified]
@@ -60,18 +60,18 @@ def build_class_names(config: Config) -> list[str] | None:
     return read_class_names(config.model.label_file, config.model.num_classes)
 
 
-def build_classifier(config: Config, mode: str, weights: str | None) -> tuple[Classifier, list[str] | None]:
+def build_classifier(config: Config, mode: str, weights: Path) -> tuple[Classifier, list[str] | None]:
     """What classifies in a mode, "test" or "infer", and its class names.
 
     Args:
-        weights: of any known format, or an exported model; None or "": the published ones.
+        weights: of any known format, or an exported model.
     """
-    if not (weights and is_exported(weights)):
+    if not is_exported(weights):
         class_names = build_class_names(config)
         model = build_model(config)
-        found = read_weights(weights or fetch_published_weights(config, TSN_KINETICS))
+        found = read_weights(weights)
         report = load_weights(model, found)
-        logger.info("[%s] weights of %s: %s", mode.upper(), found.path, report.summary())
+        logger.info("weights of %s: %s", found.path, report.summary())
         return EagerClassifier(model), class_names
     card = read_card(weights)
     theirs = load_config(weights, text=card.config)
@@ -85,7 +85,7 @@ def build_classifier(config: Config, mode: str, weights: str | None) -> tuple[Cl
         raise ValueError(f"{weights}: was exported with {'; '.join(wrong)}; leave out --config, or export again")
     threads = max(num_cores() // processes_here(), 1)
     classifier = open_exported(weights, threads, gpu_number())
-    logger.info("[%s] %s: exported from %s", mode.upper(), weights, card.weights)
+    logger.info("%s: exported from %s", weights, card.weights)
     return classifier, card.class_names or build_class_names(config)
 
 

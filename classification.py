@@ -37,18 +37,14 @@ class Session(NamedTuple):
     """The file or folder that the classifier was made of."""
 
 
-def parser_of(description: str) -> command_line.OneLineParser:
-    """The flags that test, infer and export share."""
-    parser = command_line.common_parser(description)
-    for action in parser._actions:
-        if action.dest == "config":
-            action.default = None
-            action.help = f"config file, ini or YAML (default: the one that --weights carry, else {DEFAULT_CONFIG})"
+def add_weights(parser: command_line.OneLineParser) -> None:
+    """The flag --weights, which may bring a config too."""
+    parser.set_defaults(config=None)
     parser.add_argument(
         "--weights",
-        help="weights of any known format, or what export.py wrote (default: the published ones, downloaded)",
+        help="weights of any known format, or what export.py wrote (default: the published ones, downloaded); without "
+        f"--config, a checkpoint or an export brings its own config, other weights take {DEFAULT_CONFIG}",
     )
-    return parser
 
 
 def config_of(args: argparse.Namespace, flags: dict[str, Any]) -> Config:
@@ -63,6 +59,12 @@ def config_of(args: argparse.Namespace, flags: dict[str, Any]) -> Config:
     return load_config(DEFAULT_CONFIG, args.overrides, flags)
 
 
+def classifier_of(args: argparse.Namespace, config: Config, mode: str) -> tuple[Classifier, list[str] | None, Path]:
+    """What classifies in a mode, its class names, and where it came from."""
+    weights = Path(args.weights or fetch_published_weights(config, TSN_KINETICS))
+    return *build_classifier(config, mode, weights), weights
+
+
 def open_session(args: argparse.Namespace, mode: str, flags: dict[str, Any]) -> Session:
     """Read the config, join the ranks, make the classifier of a mode, "test" or "infer"."""
     common = {
@@ -73,9 +75,8 @@ def open_session(args: argparse.Namespace, mode: str, flags: dict[str, Any]) -> 
     config = config_of(args, common | flags)
     start_logging()
     ranks = start(config.train.use_gpu)
-    classifier, class_names = build_classifier(config, mode, args.weights)
-    weights = Path(args.weights or fetch_published_weights(config, TSN_KINETICS))
-    logger.info("[%s] %s%s", mode.upper(), classifier.title, _advice(classifier))
+    classifier, class_names, weights = classifier_of(args, config, mode)
+    logger.info("[%s] %s%s", mode.upper(), classifier.title, engine_advice(classifier))
     return Session(config, ranks, classifier, class_names, weights)
 
 
@@ -113,7 +114,7 @@ def settings_of(session: Session, protocol: dict[str, Any]) -> dict[str, Any]:
     return {"weights": str(session.weights), "weights_sha256": checksums.fingerprint(session.weights), **protocol}
 
 
-def _advice(classifier: Classifier) -> str:
+def engine_advice(classifier: Classifier) -> str:
     """On a CPU, which of the engines would be faster; see the table of benchmarks/infer.py in the README."""
     if on_gpu() or classifier.title.startswith("ONNX Runtime"):
         return ""

@@ -19,8 +19,8 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
-def common_parser(description: str) -> OneLineParser:
-    """The parser with the flags that every verb takes; a verb adds its own."""
+def config_parser(description: str) -> OneLineParser:
+    """The parser with the flags that lead to a config."""
     parser = OneLineParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -29,16 +29,10 @@ def common_parser(description: str) -> OneLineParser:
     parser.add_argument("--model_name", help="model to run (default: MODEL.name of the config)")
     parser.add_argument("--config", default="configs/tsn.txt", help="config file, ini or YAML (default: %(default)s)")
     parser.add_argument(
-        "--batch_size", type=positive_int, help="videos per step, over all ranks (default: the config's)"
-    )
-    parser.add_argument(
         "--use_gpu",
         type=_use_gpu,
         metavar="{auto,True,False}",
         help="run on a GPU: auto takes one if there is one, True insists (default: auto)",
-    )
-    parser.add_argument(
-        "--log_interval", type=positive_int, default=10, help="steps between log lines (default: %(default)s)"
     )
     parser.add_argument(
         "-o",
@@ -47,6 +41,18 @@ def common_parser(description: str) -> OneLineParser:
         default=[],
         metavar="SECTION.key=value",
         help="override any config key, for example -o TRAIN.batch_size=8; may be repeated; none empties a key",
+    )
+    return parser
+
+
+def common_parser(description: str) -> OneLineParser:
+    """The parser with the flags of every verb that reads videos; a verb adds its own."""
+    parser = config_parser(description)
+    parser.add_argument(
+        "--batch_size", type=positive_int, help="videos per step, over all ranks (default: the config's)"
+    )
+    parser.add_argument(
+        "--log_interval", type=positive_int, default=10, help="steps between log lines (default: %(default)s)"
     )
     return parser
 

@@ -22,8 +22,8 @@ import numpy as np
 
 import before_paddle  # noqa: F401
 from builders import build_loader, build_reader, build_records
-from classification import Session, describe_protocol, open_session, parser_of, protocol_of, settings_of
-from command_line import positive_float, positive_int, run
+from classification import Session, add_weights, describe_protocol, open_session, protocol_of, settings_of
+from command_line import common_parser, positive_float, positive_int, run
 from datareader.broken import BrokenVideos
 from datareader.loader import Batch, read_one_by_one
 from datareader.records import Record, records_of
@@ -40,7 +40,8 @@ logger = logging.getLogger("infer")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = common_parser(__doc__)
+    add_weights(parser)
     inputs = parser.add_mutually_exclusive_group()
     inputs.add_argument("--filelist", help="list of videos, one path per line (default: INFER.filelist of the config)")
     inputs.add_argument("--video", nargs="+", metavar="PATH", help="files and folders; with --window_sec addresses too")

@@ -16,8 +16,8 @@ import numpy as np
 
 import before_paddle  # noqa: F401
 from builders import build_loader
-from classification import Session, describe_protocol, open_session, parser_of, protocol_of, settings_of
-from command_line import run
+from classification import Session, add_weights, describe_protocol, open_session, protocol_of, settings_of
+from command_line import common_parser, run
 from datareader.broken import BrokenVideos
 from datareader.kinetics_reader import KineticsReader
 from engine.checkpoint import prepare_save_dir
@@ -43,7 +43,8 @@ logger = logging.getLogger("test")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = common_parser(__doc__)
+    add_weights(parser)
     parser.add_argument("--save_dir", help="folder for scores, predictions and report (default: TEST.save_dir)")
     return parser.parse_args(argv)
 

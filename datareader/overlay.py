@@ -49,21 +49,21 @@ def _copy(
     encoder.pix_fmt = "yuv420p"
     encoder.codec_context.time_base = pictures.time_base
     sound_copy = copy.add_stream_from_template(sound) if sound is not None else None
+    frame_ticks = max(round(1 / (pictures.average_rate or 25) / pictures.time_base), 1)
     first_time = last_time = None
 
     def encode(frame: av.VideoFrame) -> None:
         nonlocal first_time, last_time
-        time = frame.pts if frame.pts is not None else (last_time or 0) + 1
-        first_time = time if first_time is None else first_time
-        if last_time is not None and time <= last_time:  # H.264 wants rising times
-            return
-        last_time = time
+        time = 0 if frame.pts is None else frame.pts
+        if last_time is not None and time <= last_time:
+            time = last_time + frame_ticks  # H.264 wants rising times, which an AVI file does not have
+        first_time, last_time = time if first_time is None else first_time, time
         picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
         drawn = draw(picture, float((time - first_time) * pictures.time_base))
-        height, width = drawn.shape[0] // 2 * 2, drawn.shape[1] // 2 * 2  # which yuv420p wants even
-        if not encoder.width or encoder.width != width:
-            encoder.width, encoder.height = width, height
-        written = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn[:height, :width]), format="rgb24")
+        if not encoder.codec_context.is_open:
+            encoder.height, encoder.width = drawn.shape[0] // 2 * 2, drawn.shape[1] // 2 * 2  # yuv420p wants even ones
+        written = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format="rgb24")
+        written = written.reformat(encoder.width, encoder.height, "yuv420p")
         written.pts, written.time_base = time, pictures.time_base
         copy.mux(encoder.encode(written))
 

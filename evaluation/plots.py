@@ -11,12 +11,13 @@ import matplotlib
 matplotlib.use("Agg")  # needs no display
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-from matplotlib import font_manager  # noqa: E402
+from matplotlib import font_manager, ticker  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 NAMED_CLASSES = 40  # up to so many classes a confusion matrix has their names and cells of a colour, beyond it dots
 NUMBERED_CELLS = 20  # up to so many its cells have numbers
+NICE_SEC = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)  # between marks on a time axis
 BLUE, RED, GREY = "#2563a8", "#c2410c", "#9aa4b1"
 FONT_FILES = {font.name: font.fname for font in font_manager.fontManager.ttflist}
 CHINESE_FONTS = [  # those of this machine
@@ -113,6 +114,8 @@ def timeline_figure(
         mesh = axis.pcolormesh(edges, np.arange(len(names) + 1), probabilities, cmap="Blues", vmin=0, vmax=1)
         axis.set_yticks(np.arange(len(names)) + 0.5, [_short(name) for name in names])
         axis.invert_yaxis()
+        step_sec = next((step for step in NICE_SEC if edges[-1] - edges[0] <= 10 * step), NICE_SEC[-1])
+        axis.xaxis.set_major_locator(ticker.MultipleLocator(step_sec))
         axis.xaxis.set_major_formatter(lambda seconds, _: f"{int(seconds // 60)}:{seconds % 60:02.0f}")
         axis.set(xlabel="time, min:s", title=title)
         axis.tick_params(length=0)
