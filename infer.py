@@ -132,7 +132,7 @@ def infer_videos(
         steps = predict(session.classifier, batches, broken.add, reader.num_views, config.infer.max_frames_per_batch)
         for iteration, (batch, probabilities, rows) in enumerate(steps):
             found = results_of(batch, probabilities, reader.records, args.infer_topk)
-            for result, index, frames in zip(found, batch.indices, batch.frames if found else (), strict=False):
+            for result, index, frames in zip(found, batch.indices, batch.frames if batch.indices else (), strict=False):
                 illustrator.draw(
                     reader.records[index].path, result.prediction, frames[: len(frames) // reader.num_views]
                 )

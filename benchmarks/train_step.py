@@ -140,7 +140,7 @@ def make_batch(frames, labels):
     from datareader.loader import Batch
 
     names = [str(number) for number in range(len(labels))]
-    return Batch(frames, labels, list(range(len(labels))), names, [], [])
+    return Batch(frames, labels, list(range(len(labels))), names, [], [], [])
 
 
 def make_loader(args: argparse.Namespace, ranks):

@@ -67,11 +67,20 @@ def _copy(
         written.pts, written.time_base = time, pictures.time_base
         copy.mux(encoder.encode(written))
 
+    waiting: list[av.Packet] = []  # sound before the first picture, whose size the file's header has to know
+
+    def copy_sound() -> None:
+        for packet in waiting:
+            packet.stream = sound_copy
+            copy.mux(packet)
+        waiting.clear()
+
     for packet in container.demux([stream for stream in (pictures, sound) if stream is not None]):
         if packet.stream is not pictures:
             if packet.dts is not None:
-                packet.stream = sound_copy
-                copy.mux(packet)
+                waiting.append(packet)
+            if last_time is not None:
+                copy_sound()
             continue
         try:
             frames = packet.decode()
@@ -81,4 +90,5 @@ def _copy(
             encode(frame)
     if last_time is None:
         raise VideoError("not one frame can be decoded")
+    copy_sound()
     copy.mux(encoder.encode())

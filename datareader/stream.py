@@ -7,6 +7,7 @@ for window in windows(frames, window_sec=4, stride_sec=2, seg_num=7, seglen=1, p
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from typing import NamedTuple
 
 import av
@@ -119,7 +120,7 @@ class _Pending:
 def _frames_of_file(path: str) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
     with Video(path, Deadline(None)) as video:
         for frame in video.frames():
-            yield frame.time, lambda frame=frame: video.to_rgb(frame)
+            yield _time_sec(frame, video.time_base), lambda frame=frame: video.to_rgb(frame)
 
 
 def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
@@ -130,9 +131,18 @@ def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[],
         ) as container:
             if container.streams.best("video") is None:
                 raise VideoError("has no video stream")
-            for frame in container.decode(container.streams.best("video")):
-                yield frame.time, lambda frame=frame: np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            stream = container.streams.best("video")
+            for frame in container.decode(stream):
+                yield (
+                    _time_sec(frame, stream.time_base),
+                    lambda frame=frame: np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90),
+                )
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, VideoError):
             raise
         raise VideoError(f"cannot be received: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _time_sec(frame: av.VideoFrame, time_base: Fraction) -> float | None:
+    """By the stream's time base: the frames that the decoder gives last do not know theirs."""
+    return None if frame.pts is None else float(frame.pts * time_base)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,14 +33,16 @@ STYLE = {
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
     "axes.titlesize": 10,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
 }
 
 
 def data_uri(figure: Figure) -> str:
     """The figure as an SVG that a page can hold; closes the figure."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the browser draws the text
+        figure.savefig(stream, format="svg", metadata={"Date": None})
     plt.close(figure)
     return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
 

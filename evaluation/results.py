@@ -198,7 +198,8 @@ class ResultFiles:
     def _row(self, result: Result) -> list[Any]:
         named = best_classes(result.prediction, self._class_names, CSV_CLASSES)
         cells = [(class_id, *best) for class_id, best in zip(result.prediction.class_ids, named, strict=False)]
-        return [result.path, result.problem, *(cell for group in cells for cell in group)]
+        row = [result.path, result.problem, *(cell for group in cells for cell in group)]
+        return row + [None] * (2 + 3 * CSV_CLASSES - len(row))
 
 
 class Features:

@@ -70,7 +70,7 @@ def write_paddle(model: nn.Layer, folder: Path, card: ExportCard) -> None:
     """Write a Paddle inference model into a folder that is not there yet."""
     folder.mkdir(parents=True)
     model.eval()
-    spec = paddle.static.InputSpec(card.clip_shape, "uint8", name="frames")
+    spec = paddle.static.InputSpec(list(card.clip_shape), "uint8", name="frames")
     paddle.jit.save(paddle.jit.to_static(Classifier(model), [spec], full_graph=True), str(folder / MODEL_STEM))
     (folder / CARD_FILE).write_text(_as_json(card) + "\n", encoding="utf-8")
     checksums.record(folder)

@@ -26,6 +26,7 @@ tsn_make_environment() {
     if [ -n "${TSN_PADDLE:-}" ]; then
         install+=("paddlepaddle==$TSN_PADDLE")
         case $TSN_PADDLE in 2.*) install+=("numpy==1.26.*") ;; esac
+        case "$TSN_PADDLE $*" in 2.*onnx*) install+=("paddle2onnx==1.3.1") ;; esac
     fi
     # a mark that only a finished install of these very requirements leaves
     installed=$environment/installed.$(cat "$@" | cksum | cut -d ' ' -f 1)

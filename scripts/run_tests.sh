@@ -7,6 +7,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-source scripts/environment.sh requirements.txt requirements-dev.txt
+source scripts/environment.sh requirements.txt requirements-onnx.txt requirements-dev.txt
 echo "== tests"
 python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"

@@ -89,6 +89,7 @@ def small_flags(folder: Path, **overrides) -> list[str]:
     keys = {
         "TRAIN.filelist": folder / "train.list", "VALID.filelist": folder / "val.list",
         "TEST.filelist": folder / "val.list", "INFER.filelist": folder / "infer.list", "TEST.seg_num": 3,
+        "TEST.save_dir": "none",
         "TRAIN.batch_size": 4, "VALID.batch_size": 4, "TEST.batch_size": 4, "TRAIN.total_videos": "none",
         "TRAIN.epoch": 1,
     }  # fmt: skip

@@ -172,9 +172,8 @@ def test_infer_has_an_entry_for_every_line_in_order(trained, small_set, tmp_path
         assert len(class_ids) == 2 and probabilities == sorted(probabilities, reverse=True)
     assert "val/absent.mp4: no such file" in capture(caplog)
     assert "[INFER] val/class 0/0.mp4: class " in capture(caplog)
-    assert [entry["video_id"] for entry in json.loads((tmp_path / "TSN_infer_result.json").read_text())] == [
-        entry[0] for entry in results
-    ]
+    lines = (tmp_path / "TSN_infer_result.jsonl").read_text().splitlines()
+    assert [json.loads(line)["video_id"] for line in lines] == [entry[0] for entry in results]
 
 
 def test_test_and_infer_agree(trained, small_set, tmp_path):

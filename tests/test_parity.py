@@ -109,7 +109,8 @@ def test_training_curve_equals_the_original(case, weights):
     assert labels.tolist() == case["labels"]
     order = [step % case["num_batches"] for step in range(case["steps"])]
     batches = [
-        Batch(paddle.to_tensor(frames[i]), paddle.to_tensor(labels[i]), [0] * case["batch"], [], [], []) for i in order
+        Batch(paddle.to_tensor(frames[i]), paddle.to_tensor(labels[i]), [0] * case["batch"], [], [], [], [])
+        for i in order
     ]
     optimizer = create_optimizer(model, case["base_lr"], momentum=0.9, l2_weight_decay=1e-4)
     epoch_steps = steps_per_epoch(case["total_videos"], case["batch"])

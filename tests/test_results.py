@@ -1,10 +1,19 @@
+import csv
 import json
 import pickle
 
 import numpy as np
 import pytest
 
-from evaluation.results import Prediction, describe, read_class_names, top_predictions, write_results
+from evaluation.results import (
+    Prediction,
+    Result,
+    ResultFiles,
+    describe,
+    read_class_names,
+    top_predictions,
+    write_json,
+)
 
 
 def test_best_classes_first_and_no_more_than_there_are():
@@ -15,16 +24,46 @@ def test_best_classes_first_and_no_more_than_there_are():
     assert len(top_predictions(["a", "b"], probabilities, 20)[0].class_ids) == 3
 
 
-def test_pickle_is_plain_and_json_has_names(tmp_path):
-    predictions = [Prediction("a b.mp4", [0.75, 0.25], [1, 0]), Prediction("broken.mp4", [], [])]
-    path = write_results(tmp_path, "TSN_infer_result", predictions, ["swimming", "skiing"])
-    loaded = pickle.loads(path.read_bytes())
+def test_every_output_of_infer(tmp_path):
+    read = Result("a b.mp4", Prediction("a b.mp4", [0.75, 0.25], [1, 0]))
+    broken = Result("broken.mp4", Prediction("broken.mp4", [], []), "no such file")
+    files = ResultFiles(tmp_path, "TSN_infer_result", ["swimming", "游泳, fast"])
+    files.begin({"seg_num": 3})
+    files.add([broken])
+    files.add([read])
+    rows = [json.loads(line) for line in files.lines.read_text(encoding="utf-8").splitlines()]
+    assert [row["path"] for row in rows] == ["broken.mp4", "a b.mp4"], "as they are done"
+    files.finish([read, broken])
+    loaded = pickle.loads(files.pickle.read_bytes())
     assert loaded == [("a b.mp4", [0.75, 0.25], [1, 0]), ("broken.mp4", [], [])]
     assert all(type(entry) is tuple for entry in loaded)
-    entries = json.loads((tmp_path / "TSN_infer_result.json").read_text())
-    assert entries[0]["class_names"] == ["skiing", "swimming"] and entries[1]["class_names"] == []
-    assert describe(predictions[0], ["swimming", "skiing"]) == "a b.mp4: skiing 0.750, swimming 0.250"
-    assert describe(predictions[0], None) == "a b.mp4: class 1 0.750, class 0 0.250"
+    first, second = (json.loads(line) for line in files.lines.read_text(encoding="utf-8").splitlines())
+    assert first["class_names"] == ["游泳, fast", "swimming"] and first["problem"] is None
+    assert second["class_names"] == [] and second["problem"] == "no such file"
+    with files.table.open(encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert (cells[0]["class_name_1"], cells[0]["probability_2"]) == ("游泳, fast", "0.25")
+    assert cells[1]["problem"] == "no such file" and not cells[1]["class_id_1"]
+    assert files.go_on({"seg_num": 3}) == {"a b.mp4": read}, "what could not be read is tried again"
+    with pytest.raises(ValueError, match="other settings .seg_num was 3, is 7.; run without --skip_done"):
+        files.go_on({"seg_num": 7})
+    files.lines.write_text("no json\n")
+    with pytest.raises(ValueError, match="damaged .*; delete it"):
+        files.go_on({"seg_num": 3})
+
+
+def test_descriptions_for_people():
+    prediction = Prediction("a b.mp4", [0.75, 0.25], [1, 0])
+    assert describe(prediction, ["swimming", "skiing"]) == "a b.mp4: skiing 0.750, swimming 0.250"
+    assert describe(prediction, None) == "a b.mp4: class 1 0.750, class 0 0.250"
+
+
+def test_json_has_lists_of_numbers_on_one_line(tmp_path):
+    content = {"matrix": [[1, 0], [2, 3]], "floats": [0.5, 1e-07, -2.0], "names": ["[ 1 ]", "b\n1"], "one": 1, "no": []}
+    write_json(tmp_path / "a.json", content)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == content
+    assert "[ 1, 0 ]" in text and "[ 0.5, 1e-07, -2.0 ]" in text
 
 
 def test_label_files():

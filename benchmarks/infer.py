@@ -1,0 +1,247 @@
+"""How fast clips are classified on a CPU: eager Paddle, Paddle Inference and ONNX Runtime.
+
+    python benchmarks/infer.py                              # ResNet-50, 3 segments of 224 px: 10 minutes on 2 cores
+    python benchmarks/infer.py --batch_sizes 1 --threads 4 --seg_num 7
+
+The engines run the same model on the same frames and take turns, so that a noisy machine blurs the speeds more than
+their ratio. "model" is the model alone, "mp4" reads the clips too, by a worker process, as infer.py does. The memory is
+that of a process that runs one engine's model alone, at its highest. Every row is also a JSON line, before the table.
+ONNX Runtime needs requirements-onnx.txt.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import command_line  # noqa: E402
+from benchmarks.clips import SIZES, make_clip  # noqa: E402
+
+CLIPS = ROOT / "benchmarks" / "data" / "340x256"
+NUM_CLIPS = 5
+PAUSE_SEC = 0.5  # before a turn: the threads of the engine before go on spinning for a while, to be at hand
+EAGER = "eager"
+ENGINES = (EAGER, "paddle_inference", "onnxruntime")
+NUM_CLASSES = 400
+WEIGHTS = "weights.pdparams"
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = command_line.OneLineParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    positive_int = command_line.positive_int
+    parser.add_argument("--num_layers", type=positive_int, default=50, help="of the ResNet (default: %(default)s)")
+    parser.add_argument("--target_size", type=positive_int, default=224, help="pixels (default: %(default)s)")
+    parser.add_argument("--seg_num", type=positive_int, default=3, help="segments (default: %(default)s)")
+    parser.add_argument("--batch_sizes", type=positive_int, nargs="+", default=[1, 8], help="clips (default: 1 8)")
+    parser.add_argument("--threads", type=positive_int, nargs="+", default=[1, 2], help="(default: 1 2)")
+    parser.add_argument("--rounds", type=positive_int, default=5, help="of each engine (default: %(default)s)")
+    # how the measured processes are told what to do
+    parser.add_argument("--job", choices=("prepare", "speed", "memory"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    if args.job:
+        job = {"prepare": prepare, "speed": measure_speed, "memory": measure_memory}[args.job]
+        (args.folder / "figures.json").write_text(json.dumps(job(args)))
+        return
+    width, height = SIZES[CLIPS.name]
+    for seed in range(NUM_CLIPS):
+        make_clip(CLIPS / f"{seed}.mp4", width, height, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = run_job(args, folder, "prepare", 1, 1)
+        print(prepared["title"], flush=True)
+        rows = []
+        for num_threads in args.threads:
+            for batch_size in args.batch_sizes:
+                found = run_job(args, folder, "speed", batch_size, num_threads)
+                for row in found:
+                    if row["what"] == "model":
+                        row |= run_job(args, folder, "memory", batch_size, num_threads, row["engine"])
+                    print(json.dumps(row), flush=True)
+                rows += found
+    print("\n" + table(rows))
+
+
+def run_job(
+    args: argparse.Namespace, folder: str, job: str, batch_size: int, num_threads: int, engine: str = EAGER
+) -> Any:
+    """Run a job in a process of its own, whose libraries see the number of threads when they are loaded."""
+    command = [
+        sys.executable, __file__, f"--job={job}", f"--folder={folder}", f"--engine={engine}",
+        f"--num_layers={args.num_layers}", f"--target_size={args.target_size}", f"--seg_num={args.seg_num}",
+        f"--batch_sizes={batch_size}", f"--threads={num_threads}", f"--rounds={args.rounds}",
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": str(num_threads)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"a measured process failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return json.loads((Path(folder) / "figures.json").read_text())
+
+
+def prepare(args: argparse.Namespace) -> dict:
+    """Write weights and exports into the folder: random weights, whose batch norm fits real frames."""
+    import before_paddle  # noqa: F401  isort: skip
+    import paddle
+
+    from models.cost import clip_cost
+    from models.exported import ExportCard, check_onnx_export, write_onnx, write_paddle
+
+    paddle.seed(0)
+    model = build_model(args)
+    for layer in model.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            layer._momentum = 0.0  # its running statistics become those of the last batch
+    model.train()
+    model(next(batches(args, 0, NUM_CLIPS)).frames)
+    model.eval()
+    paddle.save(model.state_dict(), str(args.folder / WEIGHTS))
+    side = args.target_size
+    card = ExportCard(None, "", "random", [None, None, 3, side, side], NUM_CLASSES, paddle.__version__)
+    write_paddle(model, args.folder / "exported", card)
+    try:
+        check_onnx_export()
+        write_onnx(args.folder / "exported", args.folder / "model.onnx")
+    except ValueError as error:
+        print(f"without ONNX Runtime: {error}", file=sys.stderr)
+    cost = clip_cost(model, args.seg_num, 1, side)
+    title = (
+        f"ResNet-{args.num_layers}, {args.seg_num} segments of {side} px, {NUM_CLASSES} classes: "
+        f"{cost.gmacs:.2f} billion multiply-adds (papers' FLOPs) per clip, "
+        f"{cost.num_parameters / 1e6:.2f} million parameters"
+    )
+    return {"title": title}
+
+
+def measure_speed(args: argparse.Namespace) -> list[dict]:
+    """A row for each engine and each of "model" and "mp4"."""
+    import numpy as np
+
+    classifiers = {engine: open_engine(args, engine) for engine in engines_in(args.folder)}
+    frames = next(batches(args, 0, args.batch_sizes[0])).frames
+    reference = classifiers[EAGER](frames).probabilities
+    differences = {
+        engine: float(np.abs(classify(frames).probabilities - reference).max())
+        for engine, classify in classifiers.items()
+    }
+    rows = []
+    for what, run in (("model", lambda classify: classify(frames)), ("mp4", lambda classify: read_all(args, classify))):
+        num_clips = args.batch_sizes[0] if what == "model" else 3 * args.batch_sizes[0]
+        times: dict[str, list[float]] = {engine: [] for engine in classifiers}
+        for number in range(args.rounds + 1):
+            for engine, classify in classifiers.items():
+                elapsed_sec = seconds(run, classify)
+                if number:  # the first round warms up
+                    times[engine].append(elapsed_sec)
+        for engine in classifiers:
+            ratios = [eager / own for eager, own in zip(times[EAGER], times[engine], strict=True)]
+            rows.append({
+                "engine": engine,
+                "what": what,
+                "batch_size": args.batch_sizes[0],
+                "num_threads": args.threads[0],
+                "clips_per_sec": round(num_clips / statistics.median(times[engine]), 2),
+                "ratio_to_eager": round(statistics.median(ratios), 2),
+                "max_diff": differences[engine],
+                "peak_memory_mb": None,
+            })  # fmt: skip
+    return rows
+
+
+def measure_memory(args: argparse.Namespace) -> dict:
+    """Of a process that runs one engine only."""
+    classify = open_engine(args, args.engine)
+    frames = next(batches(args, 0, args.batch_sizes[0])).frames
+    for _ in range(2):
+        classify(frames)
+    return {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)}
+
+
+def engines_in(folder: Path) -> list[str]:
+    return [engine for engine in ENGINES if engine != "onnxruntime" or (folder / "model.onnx").is_file()]
+
+
+def open_engine(args: argparse.Namespace, engine: str) -> Callable:
+    import before_paddle  # noqa: F401  isort: skip
+    import paddle
+
+    from models.classifier import EagerClassifier
+    from models.exported import open_exported
+
+    if engine != EAGER:
+        path = args.folder / ("model.onnx" if engine == "onnxruntime" else "exported")
+        return open_exported(path, args.threads[0])
+    model = build_model(args)
+    model.set_state_dict(paddle.load(str(args.folder / WEIGHTS)))
+    return EagerClassifier(model)
+
+
+def build_model(args: argparse.Namespace):
+    from models import create_model
+
+    return create_model("TSN", num_classes=NUM_CLASSES, num_layers=args.num_layers)
+
+
+def batches(args: argparse.Namespace, num_workers: int, num_clips: int, batch_size: int | None = None):
+    """The batches of an epoch of so many clips."""
+    import before_paddle  # noqa: F401
+    from datareader.kinetics_reader import KineticsReader
+    from datareader.loader import Loader
+    from datareader.records import Record
+
+    paths = [str(CLIPS / f"{number % NUM_CLIPS}.mp4") for number in range(num_clips)]
+    reader = KineticsReader(
+        [Record(path, None, path) for path in paths],
+        clip_format="mp4", seg_num=args.seg_num, seglen=1,
+        short_size=args.target_size * 8 // 7, target_size=args.target_size,
+    )  # fmt: skip
+    return Loader(reader, batch_size or num_clips, num_workers=num_workers).epoch(0)
+
+
+def read_all(args: argparse.Namespace, classify: Callable) -> None:
+    """Three batches from mp4 to probabilities, the start of the reading worker included."""
+    batch_size = args.batch_sizes[0]
+    for batch in batches(args, 1, 3 * batch_size, batch_size):
+        classify(batch.frames)
+
+
+def seconds(run: Callable, classify: Callable) -> float:
+    time.sleep(PAUSE_SEC)
+    started_sec = time.perf_counter()
+    run(classify)
+    return time.perf_counter() - started_sec
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| what | engine | batch | threads | clips/s | eager = 1 | largest difference | peak memory, MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: row["what"]):
+        lines.append(
+            f"| {row['what']} | {row['engine']} | {row['batch_size']} | {row['num_threads']} "
+            f"| {row['clips_per_sec']:.2f} | {row['ratio_to_eager']:.2f} | {row['max_diff']:.0e} "
+            f"| {row['peak_memory_mb'] or ''} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,148 @@
+"""export.py, and its files run by their own runtimes, also through test.py and infer.py."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+import before_paddle  # noqa: F401
+import export
+import infer
+import test as test_verb
+from conftest import NUM_CLASSES, small_flags
+from models import create_model
+from models.classifier import EagerClassifier
+from models.exported import is_exported, open_exported, read_card
+from models.weights import load_weights, read_weights
+
+NAMES = ["red thing", "green thing", "蓝色的东西"]
+FORMATS = ("paddle", "onnx")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Random weights whose answers are not all the same."""
+    paddle.seed(3)
+    model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
+    model.train()
+    model(paddle.randint(0, 256, [4, 3, 3, 64, 64]).astype("uint8"))
+    path = tmp_path_factory.mktemp("weights") / "small.pdparams"
+    paddle.save(model.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def flags(small_set, tmp_path_factory):
+    labels = tmp_path_factory.mktemp("labels") / "labels.txt"
+    labels.write_text("\n".join(NAMES), encoding="utf-8")
+    return [*small_flags(small_set, INFER__seg_num=3), "-o", f"MODEL.label_file={labels}"]
+
+
+@pytest.fixture(scope="module")
+def exports(weights, flags, tmp_path_factory):
+    save_dir = tmp_path_factory.mktemp("exports")
+    config_flags = [flag for flag in flags]
+    return {
+        name: export.main([*config_flags, f"--weights={weights}", f"--save_dir={save_dir}", f"--format={name}"])
+        for name in FORMATS
+    }
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_number_of_clips_and_segments_gives_what_the_model_gives(name, exports, weights):
+    model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
+    load_weights(model, read_weights(weights))
+    source, exported = EagerClassifier(model), open_exported(exports[name], 1)
+    for clips, segments in ((1, 1), (2, 3), (5, 25)):
+        frames = paddle.randint(0, 256, [clips, segments, 3, 64, 64]).astype("uint8")
+        ours, theirs = source(frames), exported(frames)
+        assert theirs.probabilities.shape == (clips, NUM_CLASSES)
+        assert np.abs(ours.probabilities - theirs.probabilities).max() < 1e-4
+        assert np.allclose(ours.features, theirs.features, rtol=1e-3, atol=1e-3 * np.abs(ours.features).max())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_carries_its_classes_and_its_config(name, exports):
+    assert is_exported(exports[name])
+    card = read_card(exports[name])
+    assert card.class_names == NAMES
+    assert (card.num_classes, card.clip_shape) == (NUM_CLASSES, [None, None, 3, 64, 64])
+    assert "num_layers: 18" in card.config and "labels.txt" not in card.config
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_test_and_infer_run_an_export_with_the_same_results(name, exports, weights, flags, small_set, tmp_path):
+    for folder, extra in (("source", [*flags, f"--weights={weights}"]), (name, [f"--weights={exports[name]}"])):
+        infer.main([*extra, f"--save_dir={tmp_path / folder}", "--features"])
+        test_verb.main([*extra, f"--save_dir={tmp_path / folder}"])
+    for stem in ("TSN_infer_result", "TSN_test_result"):
+        ours, theirs = (pickle.loads((tmp_path / folder / stem).read_bytes()) for folder in ("source", name))
+        assert [entry[::2] for entry in ours] == [entry[::2] for entry in theirs]  # names and classes
+        assert np.allclose([entry[1] for entry in ours], [entry[1] for entry in theirs], atol=1e-4)
+    features = [np.load(tmp_path / folder / "TSN_infer_features.npz") for folder in ("source", name)]
+    assert features[0]["paths"].tolist() == features[1]["paths"].tolist()
+    assert np.allclose(features[0]["features"], features[1]["features"], rtol=1e-3, atol=1e-3)
+    first = json.loads((tmp_path / name / "TSN_infer_result.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert set(first["class_names"]) == set(NAMES)
+    files = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("source", name)]
+    assert files[0] == files[1]
+
+
+def test_an_onnx_file_needs_no_paddle(exports, tmp_path):
+    script = """
+import json, sys, numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+card = json.loads(session.get_modelmeta().custom_metadata_map["card"])
+frames = numpy.random.default_rng(0).integers(0, 256, (2, 7, 3, 64, 64)).astype("uint8")
+probabilities, features = session.run(["probabilities", "features"], {"frames": frames})
+assert numpy.allclose(probabilities.sum(axis=1), 1, atol=1e-5) and features.shape == (2, 512)
+assert "paddle" not in sys.modules
+print(card["class_names"][int(probabilities[0].argmax())] in card["class_names"])
+"""
+    done = subprocess.run([sys.executable, "-c", script, exports["onnx"]], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_computes_something_else_is_refused_and_leaves_nothing(name, weights, flags, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", 1e-12)
+    with pytest.raises(ValueError, match="the exported model computes something else: .* nothing was written"):
+        export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}", f"--format={name}"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes(exports, weights, flags, small_set, tmp_path):
+    with pytest.raises(FileExistsError, match="holds an export already; remove it, or choose another --save_dir"):
+        export.main([*flags, f"--weights={weights}", f"--save_dir={exports['paddle']}"])
+    with pytest.raises(ValueError, match="is an export already; give the weights"):
+        export.main([f"--weights={exports['onnx']}", f"--save_dir={tmp_path}"])
+    with pytest.raises(ValueError, match=r"was exported with INFER.target_size 64, the config has 32; leave out --con"):
+        infer.main([*flags, f"--weights={exports['onnx']}", "-o", "INFER.target_size=32", f"--save_dir={tmp_path}"])
+    with pytest.raises(ValueError, match="an exported model has no heat maps"):
+        infer.main([f"--weights={exports['onnx']}", f"--save_dir={tmp_path}", f"--cam={tmp_path}"])
+    damaged = tmp_path / "model.onnx"
+    damaged.write_bytes(exports["onnx"].read_bytes()[:-5000])
+    with pytest.raises(ValueError, match="model.onnx: cannot be opened by ONNX Runtime"):
+        infer.main([f"--weights={damaged}", f"--save_dir={tmp_path}"])
+    damaged.write_bytes(exports["onnx"].read_bytes()[:-1] + b"x")
+    (tmp_path / "model.onnx.sha256").write_text(exports["onnx"].with_name("model.onnx.sha256").read_text())
+    with pytest.raises(ValueError, match="model.onnx"):
+        infer.main([f"--weights={damaged}", f"--save_dir={tmp_path}"])
+
+
+def test_without_onnx_the_line_says_what_to_install(weights, flags, tmp_path, monkeypatch):
+    find_spec = export.check_onnx_export.__globals__["importlib"].util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "onnx" in name else find_spec(name))
+    with pytest.raises(ValueError, match="ONNX needs paddle2onnx, onnx, onnxruntime: pip install -r requirements-onnx"):
+        export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}", "--format=onnx"])
+
+
+def test_a_checkpoint_brings_its_own_config(exports, small_set):
+    """So does an export; --config takes its place."""
+    args = infer.parse_args([f"--weights={exports['paddle']}", "-o", "INFER.seg_num=5"])
+    config = infer.open_session.__globals__["config_of"](args, {})
+    assert (config.model.num_classes, config.infer.target_size, config.infer.seg_num) == (NUM_CLASSES, 64, 5)

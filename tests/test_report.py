@@ -1,0 +1,105 @@
+"""The report's numbers, and how it looks in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluation.report import Report, confident_mistakes
+from evaluation.results import top_predictions, write_json
+from evaluation.scores import Outcome, judge, summarize, summary_as_json, unreadable
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FIGURES = ("top1", "top5", "mean_class_accuracy", "loss", "calibration_error", "num_videos")
+
+
+def made_up(num_classes: int, num_broken: int = 2) -> tuple[list[Outcome], list[str]]:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(num_classes), 10 if num_classes < 50 else 5)
+    logits = rng.normal(size=(len(labels), num_classes)) + 4.5 * np.eye(num_classes)[labels]
+    logits[labels == 1, 0] += 5  # a class that is taken for another
+    probabilities = np.float32(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    names = [f"videos/<class> & {label}/{number}.mp4" for number, label in enumerate(labels)]
+    found = judge(top_predictions(names, probabilities, 20), probabilities, labels, rng.uniform(0, 0.2, len(labels)))
+    found += [unreadable(f"videos/broken {number}.mp4", 0, "damaged or no video") for number in range(num_broken)]
+    if num_classes == 400:
+        return found, (open("dataset/kinetics/kinetics400_labels.txt", encoding="utf-8").read().split("\n")[:400])
+    return found, [f"<b>class</b> {number} 类" for number in range(num_classes)]
+
+
+@pytest.fixture(params=[2, 6, 400])
+def report(request, tmp_path):
+    """report.html and scores.json of made-up outcomes, with curves."""
+    outcomes, names = made_up(request.param)
+    summary = summarize(outcomes, request.param)
+    rows = [
+        {"event": event, "epoch": epoch, "loss": None if epoch == 2 else 2 / (epoch + 1), "top1": 1 - 1 / (epoch + 2)}
+        for epoch in range(4)
+        for event in ("epoch", "valid")
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    frames = [np.full((64, 64, 3), 20 * number, np.uint8) for number in range(1, 10)]
+    Report(
+        about={"list": "my <test>.list", "engine": "Paddle", "seg_num": 9},
+        summary=summary,
+        outcomes=outcomes,
+        class_names=names,
+        metrics=tmp_path / "metrics.jsonl",
+        pictures={index: frames for index in confident_mistakes(outcomes)},
+    ).write(tmp_path / "report.html")
+    write_json(tmp_path / "scores.json", summary_as_json(summary, outcomes, names))
+    return tmp_path / "report.html"
+
+
+def test_its_numbers_are_those_of_scores_json_and_it_asks_for_nothing_else(report):
+    page = report.read_text(encoding="utf-8")
+    scores = json.loads((report.parent / "scores.json").read_text(encoding="utf-8"))
+    for key in FIGURES:
+        shown = re.search(rf'id="{key}">([^<]*)<', page)[1]
+        assert shown == (f"{scores[key]:.4f}" if key != "num_videos" else str(scores[key])), key
+    low, high = scores["top1_interval_95"]
+    assert f"95 %: {low:.4f} to {high:.4f}" in page
+    assert "2 unreadable, counted as wrong" in page and "videos/broken 1.mp4" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page and "url(" not in page
+    assert "my &lt;test&gt;.list" in page and "<b>class</b>" not in page, "names are text, not HTML"
+    for cell in scores["classes"][:15]:
+        assert cell["num_videos"] == sum(scores["confusion_matrix"][cell["class_id"]]) + 2 * (cell["class_id"] == 0)
+
+
+def test_it_shows_the_surest_mistakes_first():
+    outcomes, _ = made_up(6)
+    places = confident_mistakes(outcomes)
+    probabilities = [outcomes[place].prediction.probabilities[0] for place in places]
+    assert 0 < len(places) <= 12 and probabilities == sorted(probabilities, reverse=True)
+    assert not any(outcomes[place].is_correct or outcomes[place].problem for place in places)
+    assert places[0] == max(
+        (place for place, one in enumerate(outcomes) if not one.is_correct and not one.problem),
+        key=lambda place: outcomes[place].prediction.probabilities[0],
+    )
+
+
+@pytest.mark.parametrize("width", [1280, 600])
+def test_it_opens_in_a_real_browser(report, width):
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("no chromium here to look at the report: apt-get install chromium")
+    picture = report.with_suffix(".png")
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
+        f"--user-data-dir={report.parent / 'browser'}", f"--window-size={width},2400", f"--screenshot={picture}",
+        report.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert picture.is_file(), done.stderr[-2000:]
+    assert "CONSOLE" not in done.stderr
+    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    assert pixels.shape[1] == width
+    colours = {tuple(colour) for colour in pixels[::3, ::3].reshape(-1, 3)}
+    assert len(colours) > 200, "plots and thumbnails are drawn"
+    assert (np.abs(pixels - [37, 99, 168]).max(axis=2) < 12).any(), "the plots' blue is there"
+    ground = pixels[:, -3:]  # nothing reaches beyond the page's right edge
+    assert len({tuple(colour) for colour in ground.reshape(-1, 3)}) == 1
