@@ -4,6 +4,7 @@ import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import paddle
 
@@ -22,7 +23,7 @@ from evaluation.results import read_class_names
 from models import create_model
 from models.classifier import Classified, EagerClassifier
 from models.exported import is_exported, open_exported, read_card
-from models.weights import Published, load_weights, published_weights, read_weights
+from models.weights import TSN_KINETICS, Published, load_weights, published_weights, read_weights
 from processes import num_cores
 
 Classifier = Callable[[paddle.Tensor], Classified]
@@ -60,19 +61,28 @@ def build_class_names(config: Config) -> list[str] | None:
     return read_class_names(config.model.label_file, config.model.num_classes)
 
 
-def build_classifier(config: Config, mode: str, weights: Path) -> tuple[Classifier, list[str] | None]:
-    """What classifies in a mode, "test" or "infer", and its class names.
+class BuiltClassifier(NamedTuple):
+    classify: Classifier
+    class_names: list[str] | None
+    """In label order; None: classes go by number."""
+    weights: Path
+    """The file or folder that it was made of."""
+
+
+def build_classifier(config: Config, mode: str, weights: str | None) -> BuiltClassifier:
+    """What classifies in a mode, "test" or "infer".
 
     Args:
-        weights: of any known format, or an exported model.
+        weights: of any known format, or an exported model; None or "": the published ones.
     """
-    if not is_exported(weights):
+    if not (weights and is_exported(weights)):
         class_names = build_class_names(config)
         model = build_model(config)
-        found = read_weights(weights)
+        path = Path(weights or fetch_published_weights(config, TSN_KINETICS))
+        found = read_weights(path)
         report = load_weights(model, found)
         logger.info("weights of %s: %s", found.path, report.summary())
-        return EagerClassifier(model), class_names
+        return BuiltClassifier(EagerClassifier(model), class_names, path)
     card = read_card(weights)
     theirs = load_config(weights, text=card.config)
     fixed = [f"MODEL.{key}" for key in ("name", "num_classes", "seglen", "image_mean", "image_std", "num_layers")]
@@ -86,7 +96,7 @@ def build_classifier(config: Config, mode: str, weights: Path) -> tuple[Classifi
     threads = max(num_cores() // processes_here(), 1)
     classifier = open_exported(weights, threads, gpu_number())
     logger.info("%s: exported from %s", weights, card.weights)
-    return classifier, card.class_names or build_class_names(config)
+    return BuiltClassifier(classifier, card.class_names or build_class_names(config), Path(weights))
 
 
 def build_reader(config: Config, mode: str, records: list[Record], seed: int | None = None) -> KineticsReader:

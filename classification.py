@@ -10,17 +10,14 @@ from typing import Any, NamedTuple
 
 import checksums
 import command_line
-from builders import Classifier, build_classifier, build_model, fetch_published_weights
+from builders import Classifier, build_classifier, build_model
 from config import Config, load_config
 from datareader.kinetics_reader import KineticsReader
 from engine.distributed import Ranks, on_gpu, start
 from engine.log import start_logging
 from models.classifier import EagerClassifier
 from models.cost import clip_cost
-from models.exported import is_exported, read_card
-from models.weights import TSN_KINETICS
-
-DEFAULT_CONFIG = "configs/tsn.txt"
+from models.exported import OnnxRuntime, is_exported, read_card
 
 logger = logging.getLogger("classification")
 
@@ -43,7 +40,7 @@ def add_weights(parser: command_line.OneLineParser) -> None:
     parser.add_argument(
         "--weights",
         help="weights of any known format, or what export.py wrote (default: the published ones, downloaded); without "
-        f"--config, a checkpoint or an export brings its own config, other weights take {DEFAULT_CONFIG}",
+        f"--config, a checkpoint or an export brings its own config, other weights take {command_line.DEFAULT_CONFIG}",
     )
 
 
@@ -56,13 +53,7 @@ def config_of(args: argparse.Namespace, flags: dict[str, Any]) -> Config:
         return load_config(weights, args.overrides, flags, read_card(weights).config)
     if weights and (weights / "config.yaml").is_file():
         return load_config(weights / "config.yaml", args.overrides, flags)
-    return load_config(DEFAULT_CONFIG, args.overrides, flags)
-
-
-def classifier_of(args: argparse.Namespace, config: Config, mode: str) -> tuple[Classifier, list[str] | None, Path]:
-    """What classifies in a mode, its class names, and where it came from."""
-    weights = Path(args.weights or fetch_published_weights(config, TSN_KINETICS))
-    return *build_classifier(config, mode, weights), weights
+    return load_config(command_line.DEFAULT_CONFIG, args.overrides, flags)
 
 
 def open_session(args: argparse.Namespace, mode: str, flags: dict[str, Any]) -> Session:
@@ -75,8 +66,8 @@ def open_session(args: argparse.Namespace, mode: str, flags: dict[str, Any]) -> 
     config = config_of(args, common | flags)
     start_logging()
     ranks = start(config.train.use_gpu)
-    classifier, class_names, weights = classifier_of(args, config, mode)
-    logger.info("[%s] %s%s", mode.upper(), classifier.title, engine_advice(classifier))
+    classifier, class_names, weights = build_classifier(config, mode, args.weights)
+    logger.info("[%s] %s%s", mode.upper(), classifier.title, engine_advice(classifier, weights))
     return Session(config, ranks, classifier, class_names, weights)
 
 
@@ -101,10 +92,11 @@ def protocol_of(session: Session, reader: KineticsReader) -> dict[str, Any]:
 
 def describe_protocol(protocol: dict[str, Any]) -> str:
     """The protocol on one line."""
-    num_crops = protocol["num_views"] // protocol["num_clips"]
-    crops = "center crop" if num_crops == 1 else f"{num_crops} crops"
+    num_clips, num_crops = protocol["num_clips"], protocol["num_views"] // protocol["num_clips"]
+    clips = f"{num_clips} clips x " if num_clips > 1 else ""
+    crops = f"{num_crops} crops" if num_crops > 1 else "the center crop"
     return (
-        f"{protocol['seg_num']} segments x {protocol['num_clips']} clip(s) x {crops} of {protocol['target_size']} px: "
+        f"{protocol['seg_num']} segments x {clips}{crops} of {protocol['target_size']} px: "
         f"{protocol['frames_per_video']} frames and {protocol['gmacs_per_video']:.3g} billion multiply-adds per video"
     )
 
@@ -114,13 +106,19 @@ def settings_of(session: Session, protocol: dict[str, Any]) -> dict[str, Any]:
     return {"weights": str(session.weights), "weights_sha256": checksums.fingerprint(session.weights), **protocol}
 
 
-def engine_advice(classifier: Classifier) -> str:
-    """On a CPU, which of the engines would be faster; see the table of benchmarks/infer.py in the README."""
-    if on_gpu() or classifier.title.startswith("ONNX Runtime"):
+def engine_advice(classifier: Classifier, weights: Path) -> str:
+    """Which engine would be faster on a CPU, of those that are here; measured by benchmarks/infer.py."""
+    if on_gpu() or isinstance(classifier, OnnxRuntime):
         return ""
-    has_onnx = importlib.util.find_spec("onnxruntime") is not None
-    install = "" if has_onnx else "pip install -r requirements-onnx.txt, then "
-    return (
-        f"; ONNX Runtime is the fastest engine on a CPU: {install}python export.py --weights=... --format=onnx, and "
-        "give --weights what that wrote"
-    )
+    source = weights if isinstance(classifier, EagerClassifier) else "..."
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("paddle2onnx"):
+        return (
+            f"; on a CPU ONNX Runtime is the fastest: python export.py --weights={source} --format=onnx, then "
+            "--weights=exported/model.onnx"
+        )
+    if isinstance(classifier, EagerClassifier):
+        return (
+            f"; on a CPU Paddle Inference is faster: python export.py --weights={source}, then --weights=exported "
+            "(ONNX Runtime is the fastest: requirements-onnx.txt)"
+        )
+    return "; on a CPU ONNX Runtime is the fastest: requirements-onnx.txt"

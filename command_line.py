@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = str(Path(__file__).resolve().parent)
+DEFAULT_CONFIG = "configs/tsn.txt"
 USE_GPU = {"auto": "auto", "true": True, "false": False}
 
 
@@ -27,7 +28,7 @@ def config_parser(description: str) -> OneLineParser:
         allow_abbrev=False,
     )
     parser.add_argument("--model_name", help="model to run (default: MODEL.name of the config)")
-    parser.add_argument("--config", default="configs/tsn.txt", help="config file, ini or YAML (default: %(default)s)")
+    parser.add_argument("--config", default=DEFAULT_CONFIG, help="config file, ini or YAML (default: %(default)s)")
     parser.add_argument(
         "--use_gpu",
         type=_use_gpu,

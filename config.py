@@ -123,7 +123,7 @@ class ViewsConfig(ReaderConfig):
     """Clips per video, of seg_num segments each, spread over the places within the segments; 1: the middle ones."""
     crop: str = "center"
     """Crops of each clip: "center", one; "three", along the long side; "ten", corners and centre, also mirrored."""
-    max_frames_per_batch: int = 128
+    max_frames_per_batch: int = 64
     """Frames that the model gets at once: views beyond it are computed one part after another; memory follows it."""
 
     def _checks(self) -> list[tuple[str, bool, str]]:

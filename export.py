@@ -23,8 +23,8 @@ import before_paddle  # noqa: F401  isort: skip
 import paddle
 
 import checksums
-from builders import Classifier, build_reader, build_records
-from classification import add_weights, classifier_of, config_of, engine_advice
+from builders import Classifier, build_classifier, build_reader, build_records
+from classification import add_weights, config_of, engine_advice
 from command_line import config_parser, run
 from config import Config, dump_config
 from datareader.records import Record, records_of
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> Path:
     if is_exported(target):
         raise FileExistsError(f"{target}: holds an export already; remove it, or choose another --save_dir")
     prepare_save_dir(save_dir)
-    source, class_names, weights = classifier_of(args, config, "infer")
+    source, class_names, weights = build_classifier(config, "infer", args.weights)
     card = card_of(config, class_names, weights)
 
     unfinished = save_dir / ".unfinished.export"
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> Path:
             checksums.record(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    logger.info("[EXPORT] wrote %s, for --weights=%s%s", target, target, engine_advice(exported))
+    logger.info("[EXPORT] wrote %s, for --weights=%s%s", target, target, engine_advice(exported, weights))
     return target
 
 

@@ -15,6 +15,7 @@ JSON object a line, each written as soon as its video is done; TSN_infer_result.
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from builders import build_loader, build_reader, build_records
 from classification import Session, add_weights, describe_protocol, open_session, protocol_of, settings_of
 from command_line import common_parser, positive_float, positive_int, run
 from datareader.broken import BrokenVideos
-from datareader.loader import Batch, read_one_by_one
+from datareader.kinetics_reader import KineticsReader
+from datareader.loader import Batch, Loader, read_one_by_one
 from datareader.records import Record, records_of
 from datareader.stream import is_address
 from engine.checkpoint import prepare_save_dir
+from engine.distributed import Ranks
 from engine.log import log_reading, progress
 from engine.loop import predict
 from engine.signals import Stopped, StopRequest, lines_until_stopped
@@ -120,13 +123,7 @@ def infer_videos(
     results = earlier_results(files, features, settings, args.skip_done) if ranks.rank == 0 else {}
     done = set(ranks.exchange(list(results))[0])
 
-    if args.stdin:
-        loader, reader = None, build_reader(config, "infer", [])
-        paths = filter(None, (line.strip() for line in lines_until_stopped(sys.stdin.fileno(), stop)))
-        batches = read_one_by_one(reader, (Record(path, None, path) for path in paths if path not in done))
-    else:
-        loader = build_loader(config, "infer", ranks, records=[one for one in records if one.name not in done])
-        reader, batches = loader.reader, loader.epoch(0)
+    loader, reader, batches = open_input(args, session, records, done, stop)
     broken = BrokenVideos(reader.records)
     with progress(batches, len(loader) if loader else None, "infer") as batches:
         steps = predict(session.classifier, batches, broken.add, reader.num_views, config.infer.max_frames_per_batch)
@@ -139,15 +136,12 @@ def infer_videos(
             if iteration % args.log_interval == 0:
                 for result in found[: len(batch.indices)]:
                     logger.info("[INFER] %s", describe(result.prediction, session.class_names))
-            everyones = ranks.exchange([stop.signal_number, found, rows.tolist() if features else []])
-            if ranks.rank == 0:
-                for _, entries, vectors in everyones:
-                    found = [Result(path, Prediction(*prediction), problem) for path, prediction, problem in entries]
-                    files.add(found)
-                    results.update((result.path, result) for result in found)
-                    if features:
-                        features.add([result.path for result in found if not result.problem], vectors)
-            stop.signal_number = max(signal_number for signal_number, _, _ in everyones)
+            for finished, vectors in share(ranks, stop, found, rows.tolist() if features else []):
+                results.update((result.path, result) for result in finished)
+                if features:
+                    features.add([result.path for result in finished if not result.problem], vectors)
+                if ranks.rank == 0:
+                    files.add(finished)
             if stop.signal_number:
                 break
     if loader:
@@ -160,6 +154,23 @@ def infer_videos(
         what = f"stopped, --skip_done goes on: {len(in_order)}" if stop.signal_number else f"finished: {len(in_order)}"
         logger.info("[INFER] %s videos, results in %s, with .jsonl and .csv", what, files.pickle)
     return [result.prediction for result in in_order]
+
+
+def open_input(
+    args: argparse.Namespace, session: Session, records: list[Record], done: set[str], stop: StopRequest
+) -> tuple[Loader | None, KineticsReader, Iterator[Batch]]:
+    """What is not done yet: the loader of the records, or for --stdin none; its reader; its batches."""
+    if not args.stdin:
+        todo = [record for record in records if record.name not in done]
+        loader = build_loader(session.config, "infer", session.ranks, records=todo)
+        return loader, loader.reader, loader.epoch(0)
+    reader = build_reader(session.config, "infer", [])
+    paths = (line.strip() for line in lines_until_stopped(sys.stdin.fileno(), stop))
+    return (
+        None,
+        reader,
+        read_one_by_one(reader, (Record(path, None, path) for path in paths if path and path not in done)),
+    )
 
 
 def records_to_classify(args: argparse.Namespace, session: Session) -> list[Record]:
@@ -188,6 +199,18 @@ def earlier_results(
         results = {path: result for path, result in results.items() if path in features.rows}
     logger.info("[INFER] %d videos are done already", len(results))
     return results
+
+
+def share(
+    ranks: Ranks, stop: StopRequest, found: list[Result], rows: list[list[float]]
+) -> list[tuple[list[Result], list[list[float]]]]:
+    """What each rank has found in this step; a stop that one of them was asked for is asked of all."""
+    everyones = ranks.exchange([stop.signal_number, found, rows])
+    stop.signal_number = max(signal_number for signal_number, _, _ in everyones)
+    return [
+        ([Result(path, Prediction(*prediction), problem) for path, prediction, problem in entries], vectors)
+        for _, entries, vectors in everyones
+    ]
 
 
 def results_of(batch: Batch, probabilities: np.ndarray, records: list[Record], top_k: int) -> list[Result]:

@@ -178,17 +178,16 @@ def engines_in(folder: Path) -> list[str]:
 
 
 def open_engine(args: argparse.Namespace, engine: str) -> Callable:
-    import before_paddle  # noqa: F401  isort: skip
-    import paddle
-
+    import before_paddle  # noqa: F401
     from models.classifier import EagerClassifier
     from models.exported import open_exported
+    from models.weights import load_weights, read_weights
 
     if engine != EAGER:
         path = args.folder / ("model.onnx" if engine == "onnxruntime" else "exported")
         return open_exported(path, args.threads[0])
     model = build_model(args)
-    model.set_state_dict(paddle.load(str(args.folder / WEIGHTS)))
+    load_weights(model, read_weights(args.folder / WEIGHTS))
     return EagerClassifier(model)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -213,10 +214,18 @@ class Features:
         self.rows: dict[str, np.ndarray] = {}
 
     def load(self) -> None:
-        """Go on from an earlier run's file, if there is one."""
-        if self.path.is_file():
+        """Go on from an earlier run's file, if there is one.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if not self.path.is_file():
+            return
+        try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 self.rows = dict(zip(arrays["paths"].tolist(), arrays["features"], strict=True))
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.path}: damaged ({error}); delete it, or run without --skip_done") from error
 
     def add(self, paths: Iterable[str], rows: Iterable[Sequence[float]]) -> None:
         self.rows.update((path, np.float32(row)) for path, row in zip(paths, rows, strict=True))

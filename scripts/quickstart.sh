@@ -16,7 +16,7 @@ echo "== train: $config from scratch, checkpoints into checkpoints/demo"
 rm -rf checkpoints/demo
 python train.py --model_name=TSN --config=$config --pretrain=none --save_dir=checkpoints/demo --log_interval=10
 echo "== test: the last checkpoint, $last, on the validation clips"
-python test.py --model_name=TSN --config=$config --weights="$last"
+python test.py --model_name=TSN --config=$config --weights="$last" --save_dir=results/demo
 echo "== infer: a few of them, without labels"
 python infer.py --model_name=TSN --config=$config --weights="$last" --save_dir=results/demo --log_interval=1
-echo "== done: results/demo/TSN_infer_result (pickle) and results/demo/TSN_infer_result.json"
+echo "== done: results/demo/report.html for a browser; results/demo/TSN_infer_result (pickle), .jsonl and .csv"

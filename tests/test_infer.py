@@ -5,8 +5,10 @@ import json
 import os
 import pickle
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 
 import av
@@ -264,3 +266,46 @@ def test_lines_come_until_the_end_or_a_stop(tmp_path):
         os.close(writing)
         assert list(lines_until_stopped(reading, stop)) == []
     os.close(reading)
+
+
+@pytest.fixture
+def endless_camera(tmp_path):
+    """An address that sends a video bit by bit, 20 times as fast as it is shown, for longer than any test takes."""
+    rng = np.random.default_rng(0)
+    path = write_video(
+        tmp_path / "camera.ts", np.concatenate([class_frames(number % 3, rng, 100) for number in range(9)])
+    )
+    content = path.read_bytes()
+    piece = len(content) // (9 * 100 // 25)  # a second of video
+
+    class Camera(socketserver.BaseRequestHandler):
+        def handle(self):
+            for start in range(0, len(content), piece):
+                self.request.sendall(content[start : start + piece])
+                time.sleep(0.05)
+            time.sleep(600)  # silent, but there
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Camera) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_camera_is_classified_as_it_comes_until_ctrl_c(flags, endless_camera, tmp_path):
+    out = [*flags, f"--save_dir={tmp_path / 'out'}", "--window_sec=2", "--log_interval=1"]
+    process = start_infer([*out, "--video", endless_camera])
+    seen = []
+    for line in process.stdout:
+        seen += [line] if " s: " in line else []
+        if len(seen) == 3:
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    (path,) = (tmp_path / "out").glob("*.timeline.json")
+    content = json.loads(path.read_text())
+    assert not content["is_complete"] and content["video_id"] == endless_camera
+    starts = [row["start_sec"] for row in content["windows"]]
+    assert starts == [2 * number for number in range(len(starts))] and len(starts) >= 3
+    assert path.with_suffix(".png").is_file()

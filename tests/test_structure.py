@@ -11,7 +11,7 @@ from config import SECTIONS, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 WINGS = ("models", "datareader", "engine", "evaluation")
-VERBS = ("train", "test", "infer")
+VERBS = ("train", "test", "infer", "export")
 MODULES = [path for wing in WINGS for path in (ROOT / wing).rglob("*.py")] + list(ROOT.glob("*.py"))
 
 
@@ -63,8 +63,9 @@ UNSAFE_LOADERS = {"paddle.load", "pickle.load", "pickle.loads", "numpy.load", "n
     ids=lambda path: path.name,
 )
 def test_no_file_is_read_by_a_loader_that_runs_pickles(path):
-    calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-    assert not UNSAFE_LOADERS & {ast.unparse(call) for call in calls}
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    calls = [call for call in calls if "allow_pickle=False" not in map(ast.unparse, call.keywords)]
+    assert not UNSAFE_LOADERS & {ast.unparse(call.func) for call in calls}
 
 
 def test_ruff_finds_nothing():
