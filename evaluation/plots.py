@@ -83,7 +83,7 @@ def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     """Rows are true classes, columns predicted ones; the colour, or a dot's size, is the share of the row."""
     with plt.rc_context(STYLE):
         shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-        side = 3 + min(0.32 * len(names), 5.5)
+        side = 3 + min(0.32 * len(names), 6.0)
         figure, axis = plt.subplots(figsize=(side + 1, side), layout="constrained")
         draw = _cells if len(names) <= NAMED_CLASSES else _dots
         draw(axis, confusion, shares, names)
@@ -102,7 +102,7 @@ def calibration_figure(curve: Sequence[tuple[float, float, int]]) -> Figure:
         sizes = 15 + 150 * np.array(numbers) / max(sum(numbers), 1)
         axis.scatter(confidences, top1, sizes, color=BLUE, alpha=0.8, label="size: share of the videos")
         axis.set(xlabel="confidence", ylabel="top-1 accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-        axis.legend(frameon=False, loc="upper left")
+        axis.legend(frameon=False, loc="lower right")
         return figure
 
 
@@ -139,13 +139,13 @@ def _cells(axis: Axes, confusion: np.ndarray, shares: np.ndarray, names: Sequenc
 def _dots(axis: Axes, confusion: np.ndarray, shares: np.ndarray, names: Sequence[str]) -> None:
     """A cell of so many classes is too small to be seen, a dot is not."""
     rows, columns = np.nonzero(confusion)
-    sizes = 3 + 40 * shares[rows, columns]
+    sizes = 6 + 30 * shares[rows, columns]
     is_right = rows == columns
     axis.scatter(columns[is_right], rows[is_right], sizes[is_right], color=BLUE, linewidths=0, label="right")
     axis.scatter(
         columns[~is_right], rows[~is_right], sizes[~is_right], color=RED, alpha=0.7, linewidths=0, label="wrong"
     )
-    step = 10 ** int(np.log10(len(names)) - 0.3) * (5 if len(names) > 250 else 2)
+    step = next((step for step in (2, 5, 10, 20, 50, 100) if len(names) <= 40 * step), len(names) // 40)
     ticks = range(0, len(names), step)
     axis.set_xticks(ticks, [f"{tick}" for tick in ticks], rotation=90)
     axis.set_yticks(ticks, [f"{_short(names[tick])}  {tick}" for tick in ticks])

@@ -89,14 +89,14 @@ class Report:
 
     def _mistake(self, index: int, frames: list[np.ndarray]) -> dict[str, Any]:
         outcome = self.outcomes[index]
-        step = -(-len(frames) // FRAMES_SHOWN)
+        shown = np.linspace(0, len(frames) - 1, min(len(frames), FRAMES_SHOWN)).round().astype(int)
         return {
             "path": outcome.prediction.video_id,
             "truth": class_name(outcome.label, self.class_names),
             "truth_probability": outcome.truth_probability,
             "truth_rank": outcome.truth_rank,
             "best": best_classes(outcome.prediction, self.class_names, 3),
-            "frames": [_thumbnail(frame) for frame in frames[::step]],
+            "frames": [_thumbnail(frames[number]) for number in shown],
         }
 
 
