@@ -23,12 +23,12 @@ def class_maps(model: nn.Layer, frames: paddle.Tensor, class_ids: list[int]) -> 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017; Zhou et al., CAM, CVPR 2016.
     """
     model.eval()
-    num_clips, seg_num = frames.shape[0], frames.shape[1] // model.seglen
-    maps = model.backbone.feature_maps(model.snippets(frames))
+    snippets, seg_num = model.snippets(frames)
+    maps = model.backbone.feature_maps(snippets)
     if model.channels_last:
         maps = maps.transpose([0, 3, 1, 2])
     weights = model.fc.weight.t()[paddle.to_tensor(class_ids)]
     weights = weights.repeat_interleave(seg_num, axis=0).unsqueeze([2, 3])
     seen = F.relu((maps * weights).sum(axis=1, keepdim=True))
-    seen = F.interpolate(seen, size=frames.shape[3:], mode="bilinear").reshape([num_clips, seg_num, *frames.shape[3:]])
+    seen = F.interpolate(seen, size=frames.shape[3:], mode="bilinear").reshape([-1, seg_num, *frames.shape[3:]])
     return seen / seen.max(axis=[1, 2, 3], keepdim=True).clip(min=1e-12)

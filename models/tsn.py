@@ -46,11 +46,15 @@ class TSN(nn.Layer):
 
     def features(self, frames: paddle.Tensor) -> paddle.Tensor:
         """uint8 (N, T, 3, H, W) -> features averaged over the segments, float32 (N, num_features)."""
-        seg_num = frames.shape[1] // self.seglen
-        return self.backbone(self.snippets(frames)).reshape([-1, seg_num, self.backbone.num_features]).mean(axis=1)
+        snippets, seg_num = self.snippets(frames)
+        return self.backbone(snippets).reshape([-1, seg_num, self.backbone.num_features]).mean(axis=1)
 
-    def snippets(self, frames: paddle.Tensor) -> paddle.Tensor:
-        """uint8 (N, T, 3, H, W) -> the backbone's input: float32 (N * seg_num, 3 * seglen, H, W), or its NHWC form."""
-        height, width = frames.shape[3], frames.shape[4]
-        snippets = self.normalize(frames).reshape([-1, 3 * self.seglen, height, width])
-        return snippets.transpose([0, 2, 3, 1]) if self.channels_last else snippets
+    def snippets(self, frames: paddle.Tensor) -> tuple[paddle.Tensor, int]:
+        """What the backbone gets of uint8 (N, T, 3, H, W), and the number of segments.
+
+        It is float32 (N * seg_num, 3 * seglen, H, W), or (N * seg_num, H, W, 3 * seglen) with channels_last.
+        """
+        frames = self.normalize(frames)  # before the shape is asked: Paddle 2.6 cannot export that of uint8
+        num_frames, height, width = frames.shape[1], frames.shape[3], frames.shape[4]
+        snippets = frames.reshape([-1, 3 * self.seglen, height, width])
+        return snippets.transpose([0, 2, 3, 1]) if self.channels_last else snippets, num_frames // self.seglen

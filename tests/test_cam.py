@@ -17,7 +17,7 @@ def test_it_is_grad_cam_as_computed_by_gradients(seglen, channels_last):
     ours = class_maps(model, frames, [1, 3]).numpy()
     assert ours.shape == (2, 3, 64, 64) and ours.min() == 0 and np.allclose(ours.max(axis=(1, 2, 3)), 1)
 
-    maps = model.backbone.feature_maps(model.snippets(frames)).detach()
+    maps = model.backbone.feature_maps(model.snippets(frames)[0]).detach()
     maps.stop_gradient = False
     pooled = model.backbone.avgpool(maps).flatten(1).reshape([2, 3, -1]).mean(axis=1)
     logits = model.fc(pooled)
