@@ -20,6 +20,8 @@ from classification import Session, add_weights, describe_protocol, open_session
 from command_line import common_parser, run
 from datareader.broken import BrokenVideos
 from datareader.kinetics_reader import KineticsReader
+from datareader.loader import Batch
+from datareader.records import Record
 from engine.checkpoint import prepare_save_dir
 from engine.distributed import Ranks
 from engine.log import duration, log_reading, progress
@@ -30,6 +32,7 @@ from evaluation.scores import (
     OUTCOME_COLUMNS,
     Outcome,
     Summary,
+    Tally,
     judge,
     outcome_rows,
     summarize,
@@ -64,17 +67,15 @@ def main(argv: list[str] | None = None) -> Summary:
     started_sec = time.perf_counter()
     broken = BrokenVideos(reader.records)
     outcomes: dict[int, Outcome] = {}
+    tally = Tally()  # this rank's, for the log
     with progress(loader.epoch(0), len(loader), "test") as batches:
         steps = predict(session.classifier, batches, broken.add, reader.num_views, config.test.max_frames_per_batch)
         for iteration, (batch, probabilities, _) in enumerate(steps):
-            predictions = top_predictions(batch.video_ids, probabilities, TOP_K)
-            labels = batch.labels.tolist() if batch.indices else []
-            outcomes.update(zip(batch.indices, judge(predictions, probabilities, labels, batch.read_sec), strict=True))
-            for index, problem in batch.broken:
-                outcomes[index] = unreadable(reader.records[index].name, reader.records[index].label, problem)
+            found = outcomes_of(batch, probabilities, reader.records)
+            outcomes.update(found)
+            tally.add(found.values())
             if iteration % args.log_interval == 0:
-                so_far = summarize(list(outcomes.values()), config.model.num_classes)
-                logger.info("[TEST] iter %d  %s, %d videos so far", iteration, so_far.text(), so_far.num_videos)
+                logger.info("[TEST] iter %d  %s", iteration, tally.text())
     results = in_order(outcomes, ranks)
     log_reading("[TEST]", broken, loader, ranks)
     summary = summarize(results, config.model.num_classes)
@@ -85,6 +86,16 @@ def main(argv: list[str] | None = None) -> Summary:
         write_files(save_dir, session, reader, results, summary, protocol | {"took": took})
     ranks.leave()
     return summary
+
+
+def outcomes_of(batch: Batch, probabilities: np.ndarray, records: list[Record]) -> dict[int, Outcome]:
+    """By place in the list: the batch's rows and its unreadable videos."""
+    predictions = top_predictions(batch.video_ids, probabilities, TOP_K)
+    labels = batch.labels.tolist() if batch.indices else []
+    found = dict(zip(batch.indices, judge(predictions, probabilities, labels, batch.read_sec), strict=True))
+    for index, problem in batch.broken:
+        found[index] = unreadable(records[index].name, records[index].label, problem)
+    return found
 
 
 def in_order(outcomes: dict[int, Outcome], ranks: Ranks) -> list[Outcome]:

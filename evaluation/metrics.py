@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
+from evaluation.scores import coverage_text, scores_text
+
 NUM_SUMS = 5  # videos that were read, their loss, their top-1 hits, their top-5 hits, videos that could not be read
 
 
@@ -24,12 +26,10 @@ class Scores(NamedTuple):
     """With fewer than 5 classes K: top-K."""
 
     def text(self) -> str:
-        """In the original's wording."""
-        return f"Loss: {self.loss:.6f}, top1_acc: {self.top1:.4f}, top5_acc: {self.top5:.4f}"
+        return scores_text(self.loss, self.top1, self.top5)
 
     def coverage(self) -> str:
-        wrong = f", {self.num_unreadable} of them unreadable and counted as wrong" if self.num_unreadable else ""
-        return f"{self.num_videos} videos{wrong}"
+        return coverage_text(self.num_videos, self.num_unreadable)
 
 
 class ScoreMeter:

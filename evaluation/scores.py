@@ -1,7 +1,7 @@
 """How good a model is, from what it says of each labelled video. Pure numpy; knows no model, no files."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,8 +63,7 @@ class Summary(NamedTuple):
     """int64 (K, K): videos of class [row] that were taken for class [column]."""
 
     def text(self) -> str:
-        """In the original's wording."""
-        return f"Loss: {self.loss:.6f}, top1_acc: {self.top1:.4f}, top5_acc: {self.top5:.4f}"
+        return scores_text(self.loss, self.top1, self.top5)
 
     def further_text(self) -> str:
         """What the original did not say."""
@@ -75,8 +74,51 @@ class Summary(NamedTuple):
         )
 
     def coverage(self) -> str:
-        wrong = f", {self.num_unreadable} of them unreadable and counted as wrong" if self.num_unreadable else ""
-        return f"{self.num_videos} videos{wrong}"
+        return coverage_text(self.num_videos, self.num_unreadable)
+
+
+class Tally:
+    """Loss and top-k of the outcomes so far."""
+
+    def __init__(self, outcomes: Iterable[Outcome] = ()):
+        self.num_videos = self.num_read = self.num_hits = self.num_hits5 = 0
+        self.loss_sum = 0.0
+        self.add(outcomes)
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            self.num_videos += 1
+            if not outcome.problem:
+                self.num_read += 1
+                self.num_hits += outcome.is_correct
+                self.num_hits5 += outcome.truth_rank <= 5
+                # a probability that float32 has rounded to nothing counts as the smallest there is
+                self.loss_sum -= math.log(max(outcome.truth_probability, np.finfo(np.float32).tiny))
+
+    @property
+    def top1(self) -> float:
+        return self.num_hits / self.num_videos if self.num_videos else math.nan
+
+    @property
+    def top5(self) -> float:
+        return self.num_hits5 / self.num_videos if self.num_videos else math.nan
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.num_read if self.num_read else math.nan
+
+    def text(self) -> str:
+        return f"{scores_text(self.loss, self.top1, self.top5)}, {self.num_videos} videos so far"
+
+
+def scores_text(loss: float, top1: float, top5: float) -> str:
+    """In the original's wording."""
+    return f"Loss: {loss:.6f}, top1_acc: {top1:.4f}, top5_acc: {top5:.4f}"
+
+
+def coverage_text(num_videos: int, num_unreadable: int) -> str:
+    wrong = f", {num_unreadable} of them unreadable and counted as wrong" if num_unreadable else ""
+    return f"{num_videos} videos{wrong}"
 
 
 def judge(
@@ -98,23 +140,19 @@ def unreadable(name: str, label: int | None, problem: str) -> Outcome:
 def summarize(outcomes: Sequence[Outcome], num_classes: int) -> Summary:
     """The scores over these videos."""
     read = [outcome for outcome in outcomes if not outcome.problem]
-    num_videos, num_hits = len(outcomes), sum(outcome.is_correct for outcome in outcomes)
-    num_hits5 = sum(outcome.truth_rank <= 5 for outcome in read)
-    classes = _class_scores(outcomes, num_classes)
+    tally, classes = Tally(outcomes), _class_scores(outcomes, num_classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
     for outcome in read:
         confusion[outcome.label, outcome.prediction.class_ids[0]] += 1
-    # a probability that float32 has rounded to nothing counts as the smallest there is
-    losses = [-math.log(max(outcome.truth_probability, np.finfo(np.float32).tiny)) for outcome in read]
     known = [score.top1 for score in classes if score.num_videos]
     return Summary(
-        num_videos=num_videos,
-        num_unreadable=num_videos - len(read),
-        top1=num_hits / num_videos if num_videos else math.nan,
-        top1_interval=wilson_interval(num_hits, num_videos),
-        top5=num_hits5 / num_videos if num_videos else math.nan,
+        num_videos=tally.num_videos,
+        num_unreadable=tally.num_videos - tally.num_read,
+        top1=tally.top1,
+        top1_interval=wilson_interval(tally.num_hits, tally.num_videos),
+        top5=tally.top5,
         mean_class_accuracy=float(np.mean(known)) if known else math.nan,
-        loss=math.fsum(losses) / len(losses) if losses else math.nan,
+        loss=tally.loss,
         calibration_error=calibration_error(
             np.array([outcome.prediction.probabilities[0] for outcome in read]),
             np.array([outcome.is_correct for outcome in read]),
