@@ -95,10 +95,9 @@ def describe_protocol(protocol: dict[str, Any]) -> str:
     num_clips, num_crops = protocol["num_clips"], protocol["num_views"] // protocol["num_clips"]
     clips = f"{num_clips} clips x " if num_clips > 1 else ""
     crops = f"{num_crops} crops" if num_crops > 1 else "the center crop"
-    return (
-        f"{protocol['seg_num']} segments x {clips}{crops} of {protocol['target_size']} px: "
-        f"{protocol['frames_per_video']} frames and {protocol['gmacs_per_video']:.3g} billion multiply-adds per video"
-    )
+    gmacs = protocol["gmacs_per_video"]
+    cost = f"{protocol['frames_per_video']} frames and {gmacs:.{0 if gmacs >= 100 else 2}f} billion multiply-adds"
+    return f"{protocol['seg_num']} segments x {clips}{crops} of {protocol['target_size']} px: {cost} per video"
 
 
 def settings_of(session: Session, protocol: dict[str, Any]) -> dict[str, Any]:
