@@ -4,7 +4,8 @@ r"""Classify videos; labels are not needed.
         --filelist=$FILELIST
     python infer.py --weights=checkpoints/demo/TSN_epoch14 --video my.mp4 "a folder of videos" --overlay=results/seen
     find / -name "*.mp4" | python infer.py --weights=... --stdin
-    python infer.py --weights=... --video match.mp4 rtsp://camera/live --window_sec=4 --stride_sec=2
+    python infer.py --weights=... --video match.mp4 --window_sec=4 --stride_sec=2
+    python infer.py --weights=... --video rtsp://camera/live --window_sec=4
 
 SAVE_DIR/TSN_infer_result is a pickled list of (video_id, [probabilities], [class ids]), best first, one entry per
 video, in order; a video that cannot be read has empty lists. TSN_infer_result.jsonl holds the same with class names, a

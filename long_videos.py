@@ -4,6 +4,7 @@ import bisect
 import itertools
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from evaluation.results import Prediction, class_name, describe, top_predictions
 from illustrate import Illustrator
 
 CLASSES_DRAWN = 12  # in a timeline's picture
+WRITE_EVERY_SEC = 30.0
 
 logger = logging.getLogger("infer")
 
@@ -44,8 +46,8 @@ def classify_windows(
 ) -> dict[str, list[dict[str, Any]]]:
     """Classify each of the videos, files or addresses, by windows; {video: its windows}.
 
-    A timeline is written when its video ends, fails or a stop is asked for. Memory does not grow with the length of the
-    video but for the windows' results.
+    A timeline is written now and then, and when its video ends, fails or a stop is asked for. Memory does not grow with
+    the length of the video but for the windows' results.
     """
     if session.config.infer.num_clips > 1:
         raise ValueError("INFER.num_clips is for whole videos; with --window_sec use a smaller --stride_sec")
@@ -68,6 +70,7 @@ def classify_windows(
             found = _classified(session, reader, frames, window_sec, stride_sec, top_k)
             for number, (window, prediction) in enumerate(found):
                 timeline.add(window, prediction)
+                timeline.write_now_and_then()
                 if number % log_interval == 0:
                     logger.info("[INFER] %s", timeline.describe_last())
         except VideoError as error:
@@ -93,6 +96,7 @@ class Timeline:
         self._class_names = class_names
         self._settings = settings
         self._predictions: list[Prediction] = []
+        self._written_sec = time.monotonic()
 
     def is_done(self) -> bool:
         """Whether a file is there that an earlier run with these settings has finished."""
@@ -119,10 +123,16 @@ class Timeline:
 
     def prediction_at(self, time_sec: float) -> Prediction:
         """That of the window that began last."""
-        starts = [row["start_sec"] for row in self.rows]
-        return self._predictions[max(bisect.bisect_right(starts, time_sec) - 1, 0)]
+        number = bisect.bisect_right(self.rows, time_sec, key=lambda row: row["start_sec"])
+        return self._predictions[max(number - 1, 0)]
+
+    def write_now_and_then(self) -> None:
+        """So that a crash costs little of what a camera gave in days."""
+        if time.monotonic() - self._written_sec > WRITE_EVERY_SEC:
+            self.write(is_complete=False, problem="")
 
     def write(self, is_complete: bool, problem: str) -> None:
+        self._written_sec = time.monotonic()
         content = {"video_id": self.video_id, "is_complete": is_complete, "problem": problem or None}
         write_json(self.path, content | {"windows": self.rows, "settings": self._settings})
 

@@ -195,6 +195,17 @@ def test_a_long_video_becomes_a_timeline(flags, tmp_path):
     assert (tmp_path / "long video.timeline.json").stat().st_mtime_ns == before
 
 
+def test_a_timeline_is_written_before_its_video_ends(flags, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "a.mp4", class_frames(0, np.random.default_rng(0), 75))
+    written = []
+    monkeypatch.setattr("long_videos.WRITE_EVERY_SEC", 0)
+    monkeypatch.setattr(
+        "long_videos.write_json", lambda path, one: written.append((len(one["windows"]), one["is_complete"]))
+    )
+    infer.main([*flags, f"--save_dir={tmp_path}", "--window_sec=1", "--video", str(video)])
+    assert written == [(1, False), (2, False), (3, False), (3, True)]
+
+
 def test_a_timeline_of_what_cannot_be_read_says_why(flags, tmp_path):
     (tmp_path / "cut.mp4").write_bytes(b"no video")
     out = [*flags, f"--save_dir={tmp_path}", "--window_sec=2", "--video", str(tmp_path / "cut.mp4")]
