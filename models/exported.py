@@ -129,6 +129,11 @@ class PaddleInference:
     def __init__(self, folder: Path, num_threads: int, gpu: int | None = None):
         checksums.verify(folder)
         program = _program_file(folder)
+        if program.suffix == ".json" and paddle.__version__.startswith("2."):
+            raise ValueError(
+                f"{folder}: was exported by Paddle {read_card(folder).paddle_version}, which Paddle {paddle.__version__} "
+                "cannot read; export it with this Paddle, or with --format=onnx"
+            )
         config = paddle.inference.Config(str(program), str(program.with_suffix(".pdiparams")))
         config.disable_glog_info()
         if gpu is None:

@@ -134,6 +134,16 @@ def test_mistakes(exports, weights, flags, small_set, tmp_path):
         infer.main([f"--weights={damaged}", f"--save_dir={tmp_path}"])
 
 
+def test_paddle_2_does_not_crash_on_what_paddle_3_wrote(exports, tmp_path, monkeypatch):
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (folder / "export.json").write_text((exports["paddle"] / "export.json").read_text(encoding="utf-8"))
+    (folder / "model.json").write_text("{}")
+    monkeypatch.setattr(paddle, "__version__", "2.6.2")
+    with pytest.raises(ValueError, match=r"was exported by Paddle .*, which Paddle 2.6.2 cannot read; export it with"):
+        open_exported(folder, 1)
+
+
 def test_without_onnx_the_line_says_what_to_install(weights, flags, tmp_path, monkeypatch):
     find_spec = export.check_onnx_export.__globals__["importlib"].util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "onnx" in name else find_spec(name))
