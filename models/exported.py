@@ -130,9 +130,10 @@ class PaddleInference:
         checksums.verify(folder)
         program = _program_file(folder)
         if program.suffix == ".json" and paddle.__version__.startswith("2."):
+            theirs = read_card(folder).paddle_version
             raise ValueError(
-                f"{folder}: was exported by Paddle {read_card(folder).paddle_version}, which Paddle {paddle.__version__} "
-                "cannot read; export it with this Paddle, or with --format=onnx"
+                f"{folder}: was exported by Paddle {theirs}, which Paddle {paddle.__version__} cannot read; export it "
+                "with this Paddle, or with --format=onnx"
             )
         config = paddle.inference.Config(str(program), str(program.with_suffix(".pdiparams")))
         config.disable_glog_info()
