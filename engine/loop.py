@@ -138,7 +138,6 @@ def evaluate(
     batches: Iterable[Any],
     meter: Any,
     on_broken: Callable[[list], None],
-    on_batch: Callable[[int, Any], None] = lambda iteration, meter: None,
     ranks: Ranks = Ranks(),
     stop: StopRequest | None = None,
 ) -> Any:
@@ -147,7 +146,6 @@ def evaluate(
     Args:
         meter: an empty one.
         on_broken: called with each batch's broken entries.
-        on_batch: called after each batch with its number and this rank's meter so far.
 
     Raises:
         Stopped: a rank was asked to stop.
@@ -156,7 +154,7 @@ def evaluate(
         The meter's scores, over all ranks.
     """
     model.eval()
-    for iteration, batch in enumerate(batches):
+    for batch in batches:
         if stop:
             _agree(0, ranks, stop)
         on_broken(batch.broken)
@@ -165,7 +163,6 @@ def evaluate(
         if batch.indices:
             logits = model(batch.frames)
             meter.add(F.cross_entropy(logits, batch.labels), logits, batch.labels)
-        on_batch(iteration, meter)
     return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
 
 
