@@ -138,7 +138,7 @@ def sampled_frames(reader: KineticsReader, index: int) -> list[np.ndarray]:
     """What the model saw of a video: a frame of each segment of the first view, uint8 (H, W, 3)."""
     clip = np.empty(reader.clip_shape, np.uint8)
     reader.read(0, index, clip)
-    return list(clip[: reader.seg_num * reader.seglen : reader.seglen].transpose(0, 2, 3, 1))
+    return list(clip[: reader.seg_num * reader.seglen : reader.seglen].transpose(0, 2, 3, 1).copy())  # not all views
 
 
 if __name__ == "__main__":
