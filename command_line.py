@@ -28,7 +28,9 @@ def config_parser(description: str) -> OneLineParser:
         allow_abbrev=False,
     )
     parser.add_argument("--model_name", help="model to run (default: MODEL.name of the config)")
-    parser.add_argument("--config", default=DEFAULT_CONFIG, help="config file, ini or YAML (default: %(default)s)")
+    parser.add_argument(
+        "--config", default=DEFAULT_CONFIG, help=f"config file, ini or YAML (default: {DEFAULT_CONFIG})"
+    )
     parser.add_argument(
         "--use_gpu",
         type=_use_gpu,
