@@ -1,5 +1,6 @@
 """A copy of a video with something drawn on its frames; the sound is kept."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from datareader.video import ONLY_LOCAL_FILES, VideoError
 
 SOUND_IN_MP4 = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
 CRF = "20"  # of x264: visually close to the source
+
+logger = logging.getLogger(__name__)
 
 
 def copy_with_overlay(source: str, target: Path, draw: Callable[[np.ndarray, float], np.ndarray]) -> None:
@@ -43,7 +46,12 @@ def _copy(
     draw: Callable[[np.ndarray, float], np.ndarray],
 ) -> None:
     pictures, sound = container.streams.best("video"), container.streams.best("audio")
+    if pictures is None:
+        raise VideoError("has no video stream")
     if sound is not None and sound.codec_context.codec.canonical_name not in SOUND_IN_MP4:
+        logger.warning(
+            "%s: its sound is left out of the copy: %s does not go into mp4", container.name, sound.codec_context.name
+        )
         sound = None
     encoder = copy.add_stream("libx264", rate=pictures.average_rate or 25, options={"crf": CRF})
     encoder.pix_fmt = "yuv420p"

@@ -96,18 +96,19 @@ def test_what_is_no_video_says_so(tmp_path):
         list(play(str(tmp_path / "no.mp4")))
 
 
-def with_sound(path, frames) -> None:
+def with_sound(path, frames, codec="aac") -> None:
     """A video with sound as long as its frames."""
     with av.open(str(path), "w") as container:
         pictures = container.add_stream("libx264", rate=25, options={"crf": "5"})
-        sound = container.add_stream("aac", rate=44100)
+        sound = container.add_stream(codec, rate=44100, layout="mono")
         pictures.height, pictures.width, pictures.pix_fmt = *frames.shape[1:3], "yuv420p"
         for frame in frames:
             container.mux(pictures.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(pictures.encode())
         for number in range(len(frames) * 44100 // 25 // 1024):
             noise = np.random.default_rng(number).uniform(-0.5, 0.5, (1, 1024)).astype(np.float32)
-            samples = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+            kind = {"format": "fltp" if codec == "aac" else "s16", "layout": "mono"}
+            samples = av.AudioFrame.from_ndarray(noise if codec == "aac" else (noise * 9999).astype(np.int16), **kind)
             samples.sample_rate, samples.pts, samples.time_base = 44100, number * 1024, Fraction(1, 44100)
             container.mux(sound.encode(samples))
         container.mux(sound.encode())
@@ -131,6 +132,14 @@ def test_a_copy_with_overlay_keeps_frames_times_and_sound(tmp_path):
     assert frame_numbers(np.stack(pictures)[:, 50:]) == list(range(25))  # below the caption
     assert np.median(pictures[20][:8, :60]) < 70, "the ground of the caption is dark"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.mp4", "source.mp4"]
+
+
+def test_sound_that_mp4_does_not_take_is_left_out_with_a_warning(tmp_path, caplog):
+    with_sound(tmp_path / "source.mkv", grey_frames(5, 72, 96), codec="pcm_s16le")
+    copy_with_overlay(str(tmp_path / "source.mkv"), tmp_path / "copy.mp4", lambda picture, time_sec: picture)
+    with av.open(str(tmp_path / "copy.mp4")) as copy:
+        assert [stream.type for stream in copy.streams] == ["video"]
+    assert "its sound is left out of the copy: pcm_s16le does not go into mp4" in caplog.text
 
 
 def test_what_cannot_be_copied_leaves_nothing(tmp_path):
