@@ -3,13 +3,14 @@
     python benchmarks/infer.py                              # ResNet-50, 3 segments of 224 px: 10 minutes on 2 cores
     python benchmarks/infer.py --batch_sizes 1 --threads 4 --seg_num 7
 
-The engines run the same model on the same frames and take turns, so that a noisy machine blurs the speeds more than
-their ratio. "model" is the model alone, "mp4" reads the clips too, by a worker process, as infer.py does. The memory is
-that of a process that runs one engine's model alone, at its highest. Every row is also a JSON line, before the table.
-ONNX Runtime needs requirements-onnx.txt.
+The engines run the same model on the same frames, each in a process of its own, since they change each other's threads.
+They take turns, so that a noisy machine blurs the speeds more than their ratio. "model" is the model alone, "mp4" reads
+the clips too, by a worker process, as infer.py does. The memory is that of the model alone, at its highest. Every row
+is also a JSON line, before the table. ONNX Runtime needs requirements-onnx.txt.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -20,7 +21,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,6 +32,7 @@ from benchmarks.clips import SIZES, make_clip  # noqa: E402
 
 CLIPS = ROOT / "benchmarks" / "data" / "340x256"
 NUM_CLIPS = 5
+ANSWER = "answer: "
 PAUSE_SEC = 0.5  # before a turn: the threads of the engine before go on spinning for a while, to be at hand
 EAGER = "eager"
 ENGINES = (EAGER, "paddle_inference", "onnxruntime")
@@ -49,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=positive_int, nargs="+", default=[1, 2], help="(default: 1 2)")
     parser.add_argument("--rounds", type=positive_int, default=5, help="of each engine (default: %(default)s)")
     # how the measured processes are told what to do
-    parser.add_argument("--job", choices=("prepare", "speed", "memory"), help=argparse.SUPPRESS)
+    parser.add_argument("--job", choices=("prepare", "serve"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--engine", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -58,44 +61,88 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.job:
-        job = {"prepare": prepare, "speed": measure_speed, "memory": measure_memory}[args.job]
-        (args.folder / "figures.json").write_text(json.dumps(job(args)))
+        prepare(args) if args.job == "prepare" else serve(args)
         return
     width, height = SIZES[CLIPS.name]
     for seed in range(NUM_CLIPS):
         make_clip(CLIPS / f"{seed}.mp4", width, height, seed)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = run_job(args, folder, "prepare", 1, 1)
-        print(prepared["title"], flush=True)
+        with Job(args, folder, "prepare", EAGER, 1, 1) as job:
+            print(job.answer()["title"], flush=True)
         rows = []
         for num_threads in args.threads:
             for batch_size in args.batch_sizes:
-                found = run_job(args, folder, "speed", batch_size, num_threads)
-                for row in found:
-                    if row["what"] == "model":
-                        row |= run_job(args, folder, "memory", batch_size, num_threads, row["engine"])
-                    print(json.dumps(row), flush=True)
+                found = measure(args, folder, batch_size, num_threads)
+                print(*map(json.dumps, found), sep="\n", flush=True)
                 rows += found
     print("\n" + table(rows))
 
 
-def run_job(
-    args: argparse.Namespace, folder: str, job: str, batch_size: int, num_threads: int, engine: str = EAGER
-) -> Any:
-    """Run a job in a process of its own, whose libraries see the number of threads when they are loaded."""
-    command = [
-        sys.executable, __file__, f"--job={job}", f"--folder={folder}", f"--engine={engine}",
-        f"--num_layers={args.num_layers}", f"--target_size={args.target_size}", f"--seg_num={args.seg_num}",
-        f"--batch_sizes={batch_size}", f"--threads={num_threads}", f"--rounds={args.rounds}",
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": str(num_threads)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"a measured process failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return json.loads((Path(folder) / "figures.json").read_text())
+class Job:
+    """A measured process, whose libraries see the number of threads when they are loaded."""
+
+    def __init__(self, args: argparse.Namespace, folder: str, job: str, engine: str, batch_size: int, num_threads: int):
+        command = [
+            sys.executable, __file__, f"--job={job}", f"--folder={folder}", f"--engine={engine}",
+            f"--num_layers={args.num_layers}", f"--target_size={args.target_size}", f"--seg_num={args.seg_num}",
+            f"--batch_sizes={batch_size}", f"--threads={num_threads}",
+        ]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": str(num_threads)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env=environment, **pipes)
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.stdin.close()  # it ends with its orders
+        self._process.wait()
+
+    def ask(self, what: str) -> dict:
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict:
+        """The next one; libraries may print lines of their own before it."""
+        for line in self._process.stdout:
+            if line.startswith(ANSWER):
+                return json.loads(line.removeprefix(ANSWER))
+        raise ValueError(f"a measured process failed: {self._process.stderr.read()[-3000:]}")
 
 
-def prepare(args: argparse.Namespace) -> dict:
+def measure(args: argparse.Namespace, folder: str, batch_size: int, num_threads: int) -> list[dict]:
+    """A row for each engine and each of "model" and "mp4"."""
+    rows = []
+    with contextlib.ExitStack() as stack:
+        jobs = {
+            engine: stack.enter_context(Job(args, folder, "serve", engine, batch_size, num_threads))
+            for engine in engines_in(Path(folder))
+        }
+        said = {engine: np.array(job.answer()["probabilities"]) for engine, job in jobs.items()}
+        for what, num_clips in (("model", batch_size), ("mp4", 3 * batch_size)):
+            rounds = [{engine: job.ask(what) for engine, job in jobs.items()} for _ in range(args.rounds + 1)]
+            times = {engine: [turn[engine]["seconds"] for turn in rounds[1:]] for engine in jobs}  # the first warms up
+            for engine in jobs:
+                ratios = [eager / own for eager, own in zip(times[EAGER], times[engine], strict=True)]
+                rows.append({
+                    "engine": engine,
+                    "what": what,
+                    "batch_size": batch_size,
+                    "num_threads": num_threads,
+                    "clips_per_sec": round(num_clips / statistics.median(times[engine]), 2),
+                    "ratio_to_eager": round(statistics.median(ratios), 2),
+                    "max_diff": float(np.abs(said[engine] - said[EAGER]).max()),
+                    "peak_memory_mb": rounds[-1][engine]["peak_memory_mb"] if what == "model" else None,
+                })  # fmt: skip
+    return rows
+
+
+def answer(content: dict) -> None:
+    print(f"\n{ANSWER}{json.dumps(content)}", flush=True)
+
+
+def prepare(args: argparse.Namespace) -> None:
     """Write weights and exports into the folder: random weights, whose batch norm fits real frames."""
     import before_paddle  # noqa: F401  isort: skip
     import paddle
@@ -126,51 +173,26 @@ def prepare(args: argparse.Namespace) -> dict:
         f"{cost.gmacs:.2f} billion multiply-adds (papers' FLOPs) per clip, "
         f"{cost.num_parameters / 1e6:.2f} million parameters"
     )
-    return {"title": title}
+    answer({"title": title})
 
 
-def measure_speed(args: argparse.Namespace) -> list[dict]:
-    """A row for each engine and each of "model" and "mp4"."""
-    import numpy as np
-
-    classifiers = {engine: open_engine(args, engine) for engine in engines_in(args.folder)}
-    frames = next(batches(args, 0, args.batch_sizes[0])).frames
-    reference = classifiers[EAGER](frames).probabilities
-    differences = {
-        engine: float(np.abs(classify(frames).probabilities - reference).max())
-        for engine, classify in classifiers.items()
-    }
-    rows = []
-    for what, run in (("model", lambda classify: classify(frames)), ("mp4", lambda classify: read_all(args, classify))):
-        num_clips = args.batch_sizes[0] if what == "model" else 3 * args.batch_sizes[0]
-        times: dict[str, list[float]] = {engine: [] for engine in classifiers}
-        for number in range(args.rounds + 1):
-            for engine, classify in classifiers.items():
-                elapsed_sec = seconds(run, classify)
-                if number:  # the first round warms up
-                    times[engine].append(elapsed_sec)
-        for engine in classifiers:
-            ratios = [eager / own for eager, own in zip(times[EAGER], times[engine], strict=True)]
-            rows.append({
-                "engine": engine,
-                "what": what,
-                "batch_size": args.batch_sizes[0],
-                "num_threads": args.threads[0],
-                "clips_per_sec": round(num_clips / statistics.median(times[engine]), 2),
-                "ratio_to_eager": round(statistics.median(ratios), 2),
-                "max_diff": differences[engine],
-                "peak_memory_mb": None,
-            })  # fmt: skip
-    return rows
-
-
-def measure_memory(args: argparse.Namespace) -> dict:
-    """Of a process that runs one engine only."""
+def serve(args: argparse.Namespace) -> None:
+    """Say what the engine makes of the frames, then run "model" or "mp4" at each order on standard input."""
     classify = open_engine(args, args.engine)
-    frames = next(batches(args, 0, args.batch_sizes[0])).frames
-    for _ in range(2):
-        classify(frames)
-    return {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)}
+    batch_size = args.batch_sizes[0]
+    frames = next(batches(args, 0, batch_size)).frames
+    answer({"probabilities": classify(frames).probabilities.tolist()})
+    for what in sys.stdin:
+        time.sleep(PAUSE_SEC)
+        started_sec = time.perf_counter()
+        if what.strip() == "model":
+            classify(frames)
+        else:  # three batches, the start of the reading worker included
+            for batch in batches(args, 1, 3 * batch_size, batch_size):
+                classify(batch.frames)
+        elapsed_sec = time.perf_counter() - started_sec
+        memory_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+        answer({"seconds": elapsed_sec, "peak_memory_mb": memory_mb})
 
 
 def engines_in(folder: Path) -> list[str]:
@@ -211,20 +233,6 @@ def batches(args: argparse.Namespace, num_workers: int, num_clips: int, batch_si
         short_size=args.target_size * 8 // 7, target_size=args.target_size,
     )  # fmt: skip
     return Loader(reader, batch_size or num_clips, num_workers=num_workers).epoch(0)
-
-
-def read_all(args: argparse.Namespace, classify: Callable) -> None:
-    """Three batches from mp4 to probabilities, the start of the reading worker included."""
-    batch_size = args.batch_sizes[0]
-    for batch in batches(args, 1, 3 * batch_size, batch_size):
-        classify(batch.frames)
-
-
-def seconds(run: Callable, classify: Callable) -> float:
-    time.sleep(PAUSE_SEC)
-    started_sec = time.perf_counter()
-    run(classify)
-    return time.perf_counter() - started_sec
 
 
 def table(rows: list[dict]) -> str:
