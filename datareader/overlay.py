@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datareader.video import ONLY_LOCAL_FILES, VideoError
+from datareader.video import VideoError, open_local, upright_rgb
 
 SOUND_IN_MP4 = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
 CRF = "20"  # of x264: visually close to the source
@@ -29,11 +29,10 @@ def copy_with_overlay(source: str, target: Path, draw: Callable[[np.ndarray, flo
     """
     unfinished = target.with_name(f".unfinished.{target.name}")
     try:
-        try:
-            container = av.open(f"file:{source}", options=ONLY_LOCAL_FILES, metadata_errors="replace")
-        except av.FFmpegError as error:
-            raise VideoError(f"damaged or no video: {error.strerror}") from error
-        with container, av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as copy:
+        with (
+            open_local(source) as container,
+            av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"}) as copy,
+        ):
             _copy(container, copy, draw)
         unfinished.replace(target)
     finally:
@@ -66,8 +65,7 @@ def _copy(
         if last_time is not None and time <= last_time:
             time = last_time + frame_ticks  # H.264 wants rising times, which an AVI file does not have
         first_time, last_time = time if first_time is None else first_time, time
-        picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-        drawn = draw(picture, float((time - first_time) * pictures.time_base))
+        drawn = draw(upright_rgb(frame), float((time - first_time) * pictures.time_base))
         if not encoder.codec_context.is_open:
             encoder.height, encoder.width = drawn.shape[0] // 2 * 2, drawn.shape[1] // 2 * 2  # yuv420p wants even ones
         written = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format="rgb24")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from datareader.video import Deadline, Video, VideoError
+from datareader.video import Deadline, Video, VideoError, upright_rgb
 
 OPENING_SEC, SILENCE_SEC = 20.0, 20.0  # how long an address may take to answer, and to send more
 CAMERA = "/dev/video"
@@ -129,17 +129,14 @@ def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[],
         with av.open(
             source, format="v4l2" if source.startswith(CAMERA) else None, timeout=(OPENING_SEC, SILENCE_SEC)
         ) as container:
-            if container.streams.best("video") is None:
-                raise VideoError("has no video stream")
             stream = container.streams.best("video")
+            if stream is None:
+                raise VideoError("has no video stream")
             for frame in container.decode(stream):
-                yield (
-                    _time_sec(frame, stream.time_base),
-                    lambda frame=frame: np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90),
-                )
+                yield _time_sec(frame, stream.time_base), lambda frame=frame: upright_rgb(frame)
+    except VideoError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, VideoError):
-            raise
         raise VideoError(f"cannot be received: {getattr(error, 'strerror', None) or error}") from error
 
 

@@ -154,15 +154,10 @@ class Video:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            return av.open(
-                f"file:{self._path}",
-                options=ONLY_LOCAL_FILES,
-                timeout=self.deadline.left_sec(),
-                metadata_errors="replace",  # a title in another encoding is no reason to refuse the pictures
-            )
-        except av.FFmpegError as error:
+            return open_local(self._path, self.deadline.left_sec())
+        except VideoError:
             self.deadline.check()
-            raise VideoError(f"damaged or no video: {error.strerror}") from error
+            raise
 
     def _demux(self, container: av.container.InputContainer) -> Iterator[av.Packet]:
         """The packets that hold something, to the end or to where reading fails."""
@@ -189,6 +184,28 @@ class Video:
             if self._kept is not None:
                 self._kept.append(packet)
         return infos
+
+
+def open_local(path: str, timeout_sec: float | None = None) -> av.container.InputContainer:
+    """Open a file with FFmpeg.
+
+    Raises:
+        VideoError: it is damaged, or no video.
+    """
+    try:
+        return av.open(
+            f"file:{path}",
+            options=ONLY_LOCAL_FILES,
+            timeout=timeout_sec,
+            metadata_errors="replace",  # a title in another encoding is no reason to refuse the pictures
+        )
+    except av.FFmpegError as error:
+        raise VideoError(f"damaged or no video: {error.strerror}") from error
+
+
+def upright_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """The frame's picture, upright, uint8 (H, W, 3); `Video.to_rgb` copies less."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
 
 
 def _nal_length_bytes(codec_name: str, extradata: bytes) -> int:

@@ -57,13 +57,13 @@ class Report:
         summary, names = self.summary, self._names()
         readable = [outcome for outcome in self.outcomes if not outcome.problem]
         by_score = sorted((score for score in summary.classes if score.num_videos), key=lambda score: score.top1)
-        curves = plots.data_uri(plots.training_curves(plots.read_epochs(self.metrics))) if self._has_curves() else None
+        epochs = plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
         return {
             "about": self.about,
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "summary": summary,
             "num_classes": len(names),
-            "curves": curves,
+            "curves": plots.data_uri(plots.training_curves(epochs)) if any(epochs.values()) else None,
             "confusion": plots.data_uri(plots.confusion_figure(summary.confusion, names)),
             "confusions": [
                 (names[truth], names[taken], number, number / max(int(summary.confusion[truth].sum()), 1))
@@ -80,9 +80,6 @@ class Report:
 
     def _names(self) -> list[str]:
         return [class_name(number, self.class_names) for number in range(len(self.summary.classes))]
-
-    def _has_curves(self) -> bool:
-        return self.metrics.is_file() and any(plots.read_epochs(self.metrics).values())
 
     def _class_row(self, score: ClassScore) -> dict[str, Any]:
         return {**score._asdict(), "name": class_name(score.class_id, self.class_names)}

@@ -57,7 +57,8 @@ def read_card(path: str | Path) -> ExportCard:
     if path.is_dir():
         text, origin = (path / CARD_FILE).read_text(encoding="utf-8"), path / CARD_FILE
     else:
-        text, origin = _onnx_session(path, 1).get_modelmeta().custom_metadata_map.get("card"), path
+        session = _onnx_session(path, optimize=False)
+        text, origin = session.get_modelmeta().custom_metadata_map.get("card"), path
     if text is None:
         raise ValueError(f"{path}: was not written by export.py, so its classes and frame size are not known")
     try:
@@ -180,9 +181,12 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _onnx_session(path: Path, num_threads: int, gpu: int | None = None) -> Any:
+def _onnx_session(path: Path, num_threads: int = 1, gpu: int | None = None, optimize: bool = True) -> Any:
+    """`optimize` makes running faster and opening slower."""
     onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
