@@ -3,45 +3,28 @@
     config = load_config("configs/tsn.txt", ["TRAIN.batch_size=8"])
     config.train.batch_size
 
-Values are literals, never evaluated as code. All mistakes are reported at once, each with its file, section and key.
+Each key is documented beneath its field; docs/config.md is made of that by scripts/write_docs.py. How a file becomes
+typed values is in common/config_files.py.
 """
 
-import ast
-import configparser
 import dataclasses
-import difflib
-import math
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-NUM_LAYERS = (18, 34, 50, 101, 152)
-FORMATS = ("mp4", "pkl")
-DECODERS = ("selective", "pyav", "decord", "opencv")
-PRECISIONS = ("off", "bf16", "fp16")
-ON_SAVE_ERROR = ("stop", "continue")
-CROPS = ("center", "three", "ten")
-
-
-class ConfigError(ValueError):
-    """Everything that is wrong with a config; one line per mistake."""
-
-    def __init__(self, mistakes: list[str]):
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+from common.command_line import DEFAULT_CONFIG
+from common.config_files import ConfigError, Entry, build_sections, parse_override, read_entries, refuse
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     name: str = "TSN"
-    """Model, as registered in models/__init__.py."""
-    format: str = "mp4"
+    """Model, as registered in models/registry.py."""
+    format: Literal["mp4", "pkl"] = "mp4"
     """What the lists name: "mp4" for videos of any format, "pkl" for the original's pickled JPEG frames."""
-    decoder: str = "selective"
+    decoder: Literal["selective", "pyav", "decord", "opencv"] = "selective"
     """How videos are decoded: "selective", only what the wanted frames need; "pyav", everything in order, with the same
     bytes; or by another library, "decord" or "opencv" (extra installs)."""
     decode_timeout_sec: float | None = 60.0
@@ -56,22 +39,19 @@ class ModelConfig:
     """Mean of the R, G and B values on the 0..1 scale, subtracted from them."""
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Standard deviation of the R, G and B values on the 0..1 scale; they are divided by it."""
-    num_layers: int = 50
+    num_layers: Literal[18, 34, 50, 101, 152] = 50
     """Depth of the ResNet: 50, 101 or 152 as the original; 18 and 34 for small data and CPUs."""
     label_file: str | None = None
     """Text file with one class name per line, in label order; none: classes go by their number."""
 
     def __post_init__(self):
-        _refuse(
+        refuse(
             self,
-            ("format", self.format not in FORMATS, f"known formats: {_join(FORMATS)}"),
-            ("decoder", self.decoder not in DECODERS, f"known decoders: {_join(DECODERS)}"),
             (
                 "decode_timeout_sec",
                 self.decode_timeout_sec is not None and self.decode_timeout_sec <= 0,
                 "it must be above 0, or none",
             ),
-            ("num_layers", self.num_layers not in NUM_LAYERS, f"known depths: {_join(NUM_LAYERS)}"),
             ("num_classes", self.num_classes < 1, "it must be at least 1"),
             ("seg_num", self.seg_num < 1, "it must be at least 1"),
             ("seglen", self.seglen < 1, "it must be at least 1"),
@@ -99,7 +79,7 @@ class ReaderConfig:
     """No effect today (the original's queue length); kept so that its configs load."""
 
     def __post_init__(self):
-        _refuse(self, *self._checks())
+        refuse(self, *self._checks())
 
     def _checks(self) -> list[tuple[str, bool, str]]:
         return [
@@ -121,7 +101,7 @@ class ViewsConfig(ReaderConfig):
 
     num_clips: int = 1
     """Clips per video, of seg_num segments each, spread over the places within the segments; 1: the middle ones."""
-    crop: str = "center"
+    crop: Literal["center", "three", "ten"] = "center"
     """Crops of each clip: "center", one; "three", along the long side; "ten", corners and centre, also mirrored."""
     max_frames_per_batch: int = 64
     """Frames that the model gets at once: views beyond it are computed one part after another; memory follows it."""
@@ -130,7 +110,6 @@ class ViewsConfig(ReaderConfig):
         return [
             *super()._checks(),
             ("num_clips", self.num_clips < 1, "it must be at least 1"),
-            ("crop", self.crop not in CROPS, f"it takes {_join(CROPS)}"),
             ("max_frames_per_batch", self.max_frames_per_batch < 1, "it must be at least 1"),
         ]
 
@@ -168,7 +147,7 @@ class TrainConfig(ReaderConfig):
     """Batch norm uses the running statistics it started with and does not change them (small batches, fine-tuning)."""
     sync_bn: bool = False
     """Batch norm computes its statistics over all ranks; for several GPUs."""
-    amp: str = "off"
+    amp: Literal["off", "bf16", "fp16"] = "off"
     """Mixed precision: "bf16" or "fp16" (with loss scaling); weights and loss stay float32. On a CPU "bf16" rounds as a
     GPU does, to see its effect; it is slower there."""
     channels_last: bool = False
@@ -179,11 +158,11 @@ class TrainConfig(ReaderConfig):
     """Steps between checkpoints within an epoch; 0: only at the end of each epoch."""
     keep_last: int | None = 3
     """Checkpoints to keep besides the best one; older ones of this run are deleted; none: keep all."""
-    on_save_error: str = "stop"
+    on_save_error: Literal["stop", "continue"] = "stop"
     """What a checkpoint that cannot be written (a full disk) does: "stop" the run, or "continue" with a warning."""
     visualdl: bool = False
     """Write curves for VisualDL to SAVE_DIR/visualdl (an extra install)."""
-    use_gpu: bool | str = "auto"
+    use_gpu: Literal[True, False, "auto"] = "auto"
     """True, False, or "auto": a GPU if there is a usable one. The flag --use_gpu overrides it."""
     num_gpus: int = 8
     """No effect today (the launcher decides how many GPUs run); kept so that the original's configs load."""
@@ -215,11 +194,8 @@ class TrainConfig(ReaderConfig):
                 "it must be above 0 and below 1, or none",
             ),
             ("sync_bn", self.sync_bn and self.freeze_bn, "freeze_bn leaves no statistics to compute; set one of them"),
-            ("amp", self.amp not in PRECISIONS, f"it takes {_join(PRECISIONS)}"),
             ("save_interval_steps", self.save_interval_steps < 0, "it must be at least 0"),
             ("keep_last", self.keep_last is not None and self.keep_last < 1, "it must be at least 1, or none"),
-            ("on_save_error", self.on_save_error not in ON_SAVE_ERROR, f"it takes {_join(ON_SAVE_ERROR)}"),
-            ("use_gpu", self.use_gpu not in (True, False, "auto"), "it takes True, False or auto"),
         ]
 
 
@@ -253,26 +229,20 @@ def load_config(
         FileNotFoundError: there is no such file.
         ConfigError: every mistake in the file and the overrides, each on a line with its origin, section and key.
     """
-    path = Path(path)
+    path, mistakes = Path(path), []
     if text is None and not path.is_file():
-        raise FileNotFoundError(f"{path}: no such config file; try --config=configs/tsn.txt")
-    read = _read_ini if text is None and path.suffix not in (".yaml", ".yml") else _read_yaml
-    mistakes: list[str] = []
-    entries = [
-        (str(path), section, key, value)
-        for section, key, value in read(path, _read_text(path) if text is None else text)
-    ]
+        raise FileNotFoundError(f"{path}: no such config file; try --config={DEFAULT_CONFIG}")
+    entries = read_entries(path, text)
     for override in overrides or []:
-        target, equals, text = override.partition("=")
-        section, dot, key = target.strip().partition(".")
-        if not (equals and dot):
-            mistakes.append(f"-o {override}: expected SECTION.key=value, for example -o TRAIN.batch_size=8")
-            continue
-        entries.append(("-o", section, key, _literal(text.strip())))
+        try:
+            entries.append(parse_override(override))
+        except ConfigError as error:
+            mistakes += error.mistakes
     for target, value in (flags or {}).items():
         if value is not None:
-            entries.append(("command line", *target.split("."), value))
-    return _build(str(path), entries, mistakes)
+            entries.append(Entry("command line", *target.split("."), value))
+    sections = build_sections(str(path), SECTIONS, entries, mistakes)
+    return Config(**{name.lower(): section for name, section in sections.items()})
 
 
 def dump_config(config: Config) -> str:
@@ -292,126 +262,3 @@ def changed_keys(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
         for field in dataclasses.fields(ours)
         if getattr(ours, field.name) != getattr(theirs, field.name)
     }
-
-
-def _build(path: str, entries: list[tuple[str, str, str, Any]], mistakes: list[str]) -> Config:
-    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    origins: dict[tuple[str, str], str] = {}
-    unusable = set()  # sections with a value of the wrong type: their other checks would see a default in its place
-    for origin, section, key, value in entries:
-        if section not in SECTIONS:
-            mistakes.append(f"{origin}: [{section}]: unknown section{_nearest(section, SECTIONS)}")
-            continue
-        hints = typing.get_type_hints(SECTIONS[section])
-        where = f"{origin}: [{section}] {key}"
-        if key not in hints:
-            mistakes.append(f"{where}: unknown key{_nearest(key, hints)}")
-            continue
-        try:
-            values[section][key] = _convert(value, hints[key])
-            origins[section, key] = origin
-        except TypeError as error:
-            mistakes.append(f"{where}: expected {error}, got {value!r}")
-            unusable.add(section)
-    sections = {}
-    for section in [name for name in SECTIONS if name not in unusable]:
-        try:
-            sections[section.lower()] = SECTIONS[section](**values[section])
-        except ConfigError as error:
-            for mistake in error.mistakes:
-                origin = origins.get((section, mistake.split()[0]), path)
-                mistakes.append(f"{origin}: [{section}] {mistake}")
-    if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
-    return Config(**sections)
-
-
-def _read_ini(path: Path, text: str) -> list[tuple[str, str, Any]]:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # keys keep their case
-    try:
-        parser.read_string(text, source=str(path))
-    except configparser.Error as error:
-        raise ConfigError([f"{path}: not a valid ini file: {' '.join(str(error).split())}"]) from error
-    return [(section, key, _literal(value)) for section in parser.sections() for key, value in parser[section].items()]
-
-
-def _read_yaml(path: Path, text: str) -> list[tuple[str, str, Any]]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not a valid YAML file: {' '.join(str(error).split())}"]) from error
-    if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):
-        raise ConfigError([f"{path}: expected sections ({_join(SECTIONS)}), each with keys and values"])
-    return [(str(section), str(key), value) for section, keys in content.items() for key, value in keys.items()]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not a text file in UTF-8: {error}"]) from error
-
-
-def _literal(text: str) -> Any:
-    """A Python literal (number, quoted text, list, True, None) if the text is one, else the text itself."""
-    if text.lower() in ("none", "null", ""):
-        return None
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    """The value as the type that the field's annotation asks for; TypeError("<what was expected>") if it is none."""
-    if isinstance(hint, types.UnionType):
-        for member in typing.get_args(hint):
-            try:
-                return _convert(value, member)
-            except TypeError:
-                continue
-        raise TypeError(" or ".join(_describe(member) for member in typing.get_args(hint)))
-    if typing.get_origin(hint) is tuple:
-        members = typing.get_args(hint)
-        if not isinstance(value, list | tuple) or len(value) != len(members):
-            raise TypeError(_describe(hint))
-        return tuple(_convert(item, member) for item, member in zip(value, members, strict=True))
-    if hint is float:  # PyYAML reads 1e-4 as text
-        try:
-            number = float(value) if type(value) in (int, float, str) else math.nan
-        except ValueError:
-            number = math.nan
-        return number if math.isfinite(number) else _fail(hint)
-    if hint is str and value is False:  # YAML reads a bare off so
-        return "off"
-    if type(value) is not hint:  # type() and not isinstance(): True is no number here
-        _fail(hint)
-    return value
-
-
-def _fail(hint: Any) -> typing.NoReturn:
-    raise TypeError(_describe(hint))
-
-
-def _describe(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "none"}
-    return names.get(hint, "a list of three numbers")
-
-
-def _refuse(section: Any, *checks: tuple[str, bool, str]) -> None:
-    """Raise ConfigError with a line, its key first, for each (key, is_wrong, what is right) that is wrong."""
-    mistakes = [f"{key} is {getattr(section, key)!r}; {what}" for key, is_wrong, what in checks if is_wrong]
-    if mistakes:
-        raise ConfigError(mistakes)
-
-
-def _nearest(name: str, known: typing.Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name.upper(), known, n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else f"; known: {_join(known)}"
-
-
-def _join(items: typing.Iterable[Any]) -> str:
-    return ", ".join(str(item) for item in items)

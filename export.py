@@ -13,61 +13,52 @@ import dataclasses
 import logging
 import os
 import shutil
-import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 
-import before_paddle  # noqa: F401  isort: skip
+import common.startup  # noqa: F401  isort: skip
 import paddle
 
-import checksums
-from builders import Classifier, build_classifier, build_reader, build_records
-from classification import add_weights, config_of, engine_advice
-from command_line import config_parser, run
+from common import checksums, command_line, console
+from common.processes import num_cores
+from common.whole_file import prepare_save_dir, unfinished_path
 from config import Config, dump_config
+from datareader.build import build_reader, build_records
 from datareader.records import Record, records_of
-from engine.checkpoint import prepare_save_dir
-from engine.distributed import gpu_number, start
-from engine.log import start_logging
-from models.exported import (
-    ONNX_FILE,
-    ExportCard,
-    check_onnx_export,
-    is_exported,
-    open_exported,
-    write_onnx,
-    write_paddle,
-)
-from processes import num_cores
+from distributed.ranks import gpu_number, start
+from inference.build import build_engine
+from inference.exported import ExportCard, is_exported, open_exported
+from inference.exporting import ONNX_FILE, check_onnx_export, compare, write_onnx, write_paddle
+from inference.session import read_config
+from models.weights import find_weights
 
-LARGEST_DIFFERENCE = 1e-4  # of probabilities, and of features as a share of the largest
 RANDOM_SHAPES = ((1, 1), (1, 3), (2, 7), (5, 2))  # clips, segments
 REAL_CLIPS = 4
-TIMED_RUNS = 3
 
 logger = logging.getLogger("export")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = config_parser(__doc__)
-    add_weights(parser)
+def build_parser() -> command_line.OneLineParser:
+    parser = command_line.config_parser(__doc__)
+    command_line.add_weights(parser)
     parser.add_argument("--save_dir", default="exported", help="folder for the export (default: %(default)s)")
     parser.add_argument("--format", choices=("paddle", "onnx"), default="paddle", help="default: %(default)s")
     parser.add_argument(
         "--video", nargs="+", metavar="PATH", help="real videos to compare on (default: the first of INFER.filelist)"
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> Path:
-    args = parse_args(argv)
-    config = config_of(args, {"MODEL.name": args.model_name, "TRAIN.use_gpu": args.use_gpu})
-    start_logging()
+    args = build_parser().parse_args(argv)
+    console.start_logging()
+    weights = find_weights(args.weights) if args.weights else None
+    if weights and is_exported(weights):
+        raise ValueError(f"{weights}: is an export already; give the weights that it was made of")
+    flags = {"MODEL.name": args.model_name, "TRAIN.use_gpu": args.use_gpu}
+    config = read_config(weights, args.config, args.overrides, flags)
     start(config.train.use_gpu)
-    if args.weights and is_exported(args.weights):
-        raise ValueError(f"{args.weights}: is an export already; give the weights that it was made of")
     if args.format == "onnx":
         check_onnx_export()
     save_dir = Path(args.save_dir)
@@ -75,28 +66,36 @@ def main(argv: list[str] | None = None) -> Path:
     if is_exported(target):
         raise FileExistsError(f"{target}: holds an export already; remove it, or choose another --save_dir")
     prepare_save_dir(save_dir)
-    source, class_names, weights = build_classifier(config, "infer", args.weights)
-    card = card_of(config, class_names, weights)
+    export(args, config, weights, target)
+    logger.info("[EXPORT] next: %s", console.command("python", "infer.py", f"--weights={target}", "--video"))
+    return target
 
-    unfinished = save_dir / ".unfinished.export"
-    shutil.rmtree(unfinished, ignore_errors=True)
+
+def export(args: argparse.Namespace, config: Config, weights: Path | None, target: Path) -> None:
+    """Write the export beside its place, compare it with its source, then give it its name."""
+    source = build_engine(config, "infer", weights)
+    card = card_of(config, source.class_names, source.weights)
+    save_dir = Path(args.save_dir)
+    hidden = unfinished_path(save_dir / "export")
+    shutil.rmtree(hidden, ignore_errors=True)
     try:
-        write_paddle(source.model, unfinished, card)
-        written = unfinished
+        write_paddle(source.engine.model, hidden, card)
+        written = hidden
         if args.format == "onnx":
-            written = unfinished / ONNX_FILE
-            write_onnx(unfinished, written)
-        source.model.eval()
+            written = hidden / ONNX_FILE
+            write_onnx(hidden, written)
+        source.engine.model.eval()
         exported = open_exported(written, num_cores(), gpu_number())
-        compare(source, exported, config, clips_to_compare(args, config), target)
-        for file in [written] if args.format == "onnx" else sorted(unfinished.iterdir()):
-            os.replace(file, save_dir / file.name)
+        compare(source.engine, exported, clips_to_compare(args, config), target)
+        names = [written.name] if args.format == "onnx" else sorted(file.name for file in hidden.iterdir())
+        for name in names:
+            os.replace(hidden / name, save_dir / name)
         if args.format == "onnx":
             checksums.record(target)
+            names.append(checksums.sums_of_file(target).name)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    logger.info("[EXPORT] wrote %s, for --weights=%s%s", target, target, engine_advice(exported, weights))
-    return target
+        shutil.rmtree(hidden, ignore_errors=True)
+    logger.info("[EXPORT] %s", console.written(save_dir / name for name in names))
 
 
 def card_of(config: Config, class_names: list[str] | None, weights: Path) -> ExportCard:
@@ -131,7 +130,7 @@ def clips_to_compare(args: argparse.Namespace, config: Config) -> list[tuple[str
             clips.append((record.name, clip.reshape(reader.num_views, -1, *clip.shape[1:])))
             num_real += 1
         else:
-            logger.warning("cannot read %s: %s", record.path, sample.broken[0][1])
+            logger.warning("cannot read %s: %s", record.path, sample.unreadable[0][1])
         if num_real == REAL_CLIPS:
             break
     if not num_real:
@@ -140,7 +139,7 @@ def clips_to_compare(args: argparse.Namespace, config: Config) -> list[tuple[str
 
 
 def real_records(args: argparse.Namespace, config: Config) -> list[Record]:
-    """Of --video, else of INFER.filelist, if there is one here."""
+    """The videos of --video, else of INFER.filelist, if there is one here."""
     if args.video:
         return records_of(args.video)
     if config.infer.filelist and Path(config.infer.filelist).is_file():
@@ -148,42 +147,5 @@ def real_records(args: argparse.Namespace, config: Config) -> list[Record]:
     return []
 
 
-def compare(
-    source: Classifier, exported: Classifier, config: Config, clips: list[tuple[str, np.ndarray]], target: Path
-) -> None:
-    """Print the largest differences between two classifiers, and how fast they are.
-
-    Raises:
-        ValueError: a difference is above LARGEST_DIFFERENCE.
-    """
-    worst, worst_of_features, num_other_best = 0.0, 0.0, 0
-    for name, frames in clips:
-        ours, theirs = (classify(paddle.to_tensor(frames)) for classify in (source, exported))
-        difference = float(np.abs(ours.probabilities - theirs.probabilities).max())
-        of_features = float(np.abs(ours.features - theirs.features).max() / np.abs(ours.features).max())
-        num_other_best += int((ours.probabilities.argmax(1) != theirs.probabilities.argmax(1)).sum())
-        logger.info("[EXPORT] %s: probabilities differ by %.1e, features by %.1e", name, difference, of_features)
-        worst, worst_of_features = max(worst, difference), max(worst_of_features, of_features)
-    logger.info(
-        "[EXPORT] largest difference %.1e (features: %.1e of the largest), another best class for %d clips; at most %g "
-        "is allowed",
-        worst, worst_of_features, num_other_best, LARGEST_DIFFERENCE,
-    )  # fmt: skip
-    if not max(worst, worst_of_features) <= LARGEST_DIFFERENCE:  # NaN fails too
-        raise ValueError(
-            f"{target}: the exported model computes something else: probabilities differ by {worst:.1e}, features by "
-            f"{worst_of_features:.1e}, more than {LARGEST_DIFFERENCE:g}; nothing was written"
-        )
-    frames = paddle.to_tensor(clips[-1][1])
-    times = [statistics.median(seconds(classify, frames) for _ in range(TIMED_RUNS)) for classify in (source, exported)]
-    logger.info("[EXPORT] %s: %.1f times as fast as %s here", exported.title, times[0] / times[1], source.title)
-
-
-def seconds(classify: Classifier, frames: paddle.Tensor) -> float:
-    started_sec = time.perf_counter()
-    classify(frames)
-    return time.perf_counter() - started_sec
-
-
 if __name__ == "__main__":
-    run(main)
+    command_line.run(main)

@@ -18,34 +18,34 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-import before_paddle  # noqa: F401
-from builders import build_loader, build_reader, build_records
-from classification import Session, add_weights, describe_protocol, open_session, protocol_of, settings_of
-from command_line import common_parser, positive_float, positive_int, run
-from datareader.broken import BrokenVideos
-from datareader.kinetics_reader import KineticsReader
+import common.startup  # noqa: F401
+from common import command_line, console
+from common.command_line import positive_float, positive_int
+from common.whole_file import prepare_save_dir
+from datareader.build import build_loader, build_reader, build_records
 from datareader.loader import Batch, Loader, read_one_by_one
+from datareader.overview import picture_warnings
+from datareader.reader import ClipReader
 from datareader.records import Record, records_of
 from datareader.stream import is_address
-from engine.checkpoint import prepare_save_dir
-from engine.distributed import Ranks
-from engine.log import log_reading, progress
-from engine.loop import predict
-from engine.signals import Stopped, StopRequest, lines_until_stopped
-from evaluation.results import Features, Prediction, Result, ResultFiles, describe, top_predictions
-from illustrate import Illustrator
-from long_videos import classify_windows
+from datareader.unreadable import UnreadableVideos, report_reading
+from distributed.signals import Stopped, StopRequest, lines_until_stopped
+from evaluation.files import Features, ResultFiles
+from evaluation.predictions import Prediction, describe
+from inference.drawing import Illustrator
+from inference.predict import predict
+from inference.session import Session, describe_protocol, open_session
+from inference.windows import Cutting, classify_windows
 
 logger = logging.getLogger("infer")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = common_parser(__doc__)
-    add_weights(parser)
+def build_parser() -> command_line.OneLineParser:
+    parser = command_line.config_parser(__doc__)
+    command_line.add_reading(parser, log_interval=1)
+    command_line.add_weights(parser)
     inputs = parser.add_mutually_exclusive_group()
     inputs.add_argument("--filelist", help="list of videos, one path per line (default: INFER.filelist of the config)")
     inputs.add_argument("--video", nargs="+", metavar="PATH", help="files and folders; with --window_sec addresses too")
@@ -64,6 +64,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--stride_sec", type=positive_float, help="seconds from window to window (default: --window_sec, side by side)"
     )
+    return parser
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = build_parser()
     args = parser.parse_args(argv)
     if args.window_sec and (args.features or args.cam or args.stdin):
         parser.error("--window_sec does not go with --features, --cam and --stdin, which are for whole videos")
@@ -76,102 +81,28 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> list[Prediction] | dict[str, list[dict[str, Any]]]:
     args = parse_args(argv)
-    session = open_session(args, "infer", {"INFER.filelist": args.filelist})
+    console.start_logging()
+    flags = {
+        "MODEL.name": args.model_name,
+        "INFER.batch_size": args.batch_size,
+        "INFER.filelist": args.filelist,
+        "TRAIN.use_gpu": args.use_gpu,
+    }
+    session = open_session(args.weights, args.config, args.overrides, flags=flags)
     if session.ranks.num_ranks > 1 and (args.stdin or args.window_sec):
         raise ValueError("--stdin and --window_sec are for one process; start infer.py without the launcher")
     if session.ranks.rank == 0:
         prepare_save_dir(args.save_dir)
-    illustrator = Illustrator(session, args.overlay, args.cam)
+    records = [] if args.stdin else records_to_classify(args, session)
+    for warning in picture_warnings(records):
+        logger.warning("[INFER] %s", warning)
+    illustrator = Illustrator(session, args.overlay, args.cam, (record.name for record in records))
     with StopRequest("what is done is written") as stop:
-        results = (infer_windows if args.window_sec else infer_videos)(args, session, illustrator, stop)
+        results = (infer_windows if args.window_sec else infer_videos)(args, session, records, illustrator, stop)
     session.ranks.leave()
     if stop.signal_number:
         raise SystemExit(Stopped(stop.signal_number).exit_code)
     return results
-
-
-def infer_windows(
-    args: argparse.Namespace, session: Session, illustrator: Illustrator, stop: StopRequest
-) -> dict[str, list[dict[str, Any]]]:
-    """The windows of each video."""
-    return classify_windows(
-        session,
-        records_to_classify(args, session),
-        Path(args.save_dir),
-        illustrator,
-        window_sec=args.window_sec,
-        stride_sec=args.stride_sec or args.window_sec,
-        top_k=args.infer_topk,
-        log_interval=args.log_interval,
-        skip_done=args.skip_done,
-        stop=stop,
-    )
-
-
-def infer_videos(
-    args: argparse.Namespace, session: Session, illustrator: Illustrator, stop: StopRequest
-) -> list[Prediction]:
-    """A prediction for each video, in order."""
-    config, ranks, save_dir = session.config, session.ranks, Path(args.save_dir)
-    records = [] if args.stdin else records_to_classify(args, session)
-    for record in records:
-        illustrator.names.name(record.name)  # so that names do not depend on what was done before
-    protocol = protocol_of(session, build_reader(config, "infer", records))
-    logger.info("[INFER] %s", describe_protocol(protocol))
-    files = ResultFiles(save_dir, f"{config.model.name}_infer_result", session.class_names)
-    features = Features(save_dir / f"{config.model.name}_infer_features.npz") if args.features else None
-    settings = settings_of(session, protocol) | {"infer_topk": args.infer_topk}
-    results = earlier_results(files, features, settings, args.skip_done) if ranks.rank == 0 else {}
-    done = set(ranks.exchange(list(results))[0])
-
-    loader, reader, batches = open_input(args, session, records, done, stop)
-    broken = BrokenVideos(reader.records)
-    with progress(batches, len(loader) if loader else None, "infer") as batches:
-        steps = predict(session.classifier, batches, broken.add, reader.num_views, config.infer.max_frames_per_batch)
-        for iteration, (batch, probabilities, rows) in enumerate(steps):
-            found = results_of(batch, probabilities, reader.records, args.infer_topk)
-            for result, index, frames in zip(found, batch.indices, batch.frames if batch.indices else (), strict=False):
-                illustrator.draw(
-                    reader.records[index].path, result.prediction, frames[: len(frames) // reader.num_views]
-                )
-            if iteration % args.log_interval == 0:
-                for result in found[: len(batch.indices)]:
-                    logger.info("[INFER] %s", describe(result.prediction, session.class_names))
-            for finished, vectors in share(ranks, stop, found, rows.tolist() if features else []):
-                results.update((result.path, result) for result in finished)
-                if features:
-                    features.add([result.path for result in finished if not result.problem], vectors)
-                if ranks.rank == 0:
-                    files.add(finished)
-            if stop.signal_number:
-                break
-    if loader:
-        log_reading("[INFER]", broken, loader, ranks)
-    in_order = [results[record.name] for record in records if record.name in results] or list(results.values())
-    if ranks.rank == 0:
-        files.finish(in_order)
-        if features:
-            features.save()
-        what = f"stopped, --skip_done goes on: {len(in_order)}" if stop.signal_number else f"finished: {len(in_order)}"
-        logger.info("[INFER] %s videos, results in %s, with .jsonl and .csv", what, files.pickle)
-    return [result.prediction for result in in_order]
-
-
-def open_input(
-    args: argparse.Namespace, session: Session, records: list[Record], done: set[str], stop: StopRequest
-) -> tuple[Loader | None, KineticsReader, Iterator[Batch]]:
-    """What is not done yet: the loader of the records, or for --stdin none; its reader; its batches."""
-    if not args.stdin:
-        todo = [record for record in records if record.name not in done]
-        loader = build_loader(session.config, "infer", session.ranks, records=todo)
-        return loader, loader.reader, loader.epoch(0)
-    reader = build_reader(session.config, "infer", [])
-    paths = (line.strip() for line in lines_until_stopped(sys.stdin.fileno(), stop))
-    return (
-        None,
-        reader,
-        read_one_by_one(reader, (Record(path, None, path) for path in paths if path and path not in done)),
-    )
 
 
 def records_to_classify(args: argparse.Namespace, session: Session) -> list[Record]:
@@ -187,9 +118,87 @@ def records_to_classify(args: argparse.Namespace, session: Session) -> list[Reco
     ]
 
 
+def infer_windows(
+    args: argparse.Namespace, session: Session, records: list[Record], illustrator: Illustrator, stop: StopRequest
+) -> dict[str, list[dict[str, Any]]]:
+    """The windows of each video."""
+    return classify_windows(
+        session,
+        records,
+        Path(args.save_dir),
+        illustrator,
+        Cutting(args.window_sec, args.stride_sec or args.window_sec, args.infer_topk),
+        log_interval=args.log_interval,
+        skip_done=args.skip_done,
+        stop=stop,
+    )
+
+
+def infer_videos(
+    args: argparse.Namespace, session: Session, records: list[Record], illustrator: Illustrator, stop: StopRequest
+) -> list[Prediction]:
+    """A prediction for each video, in order."""
+    config, ranks = session.config, session.ranks
+    reader = build_reader(config, "infer", records)
+    protocol = session.protocol(reader)
+    logger.info("[INFER] %s", describe_protocol(reader, protocol))
+    stem = Path(args.save_dir) / f"{config.model.name}_infer"
+    files = ResultFiles(stem.parent, f"{stem.name}_result", session.class_names)
+    features = Features(stem.with_name(f"{stem.name}_features.npz")) if args.features else None
+    settings = session.settings(protocol) | {"infer_topk": args.infer_topk}
+    results = earlier_results(files, features, settings, args.skip_done) if ranks.rank == 0 else {}
+    source = open_source(args, session, records, set(ranks.exchange(list(results))[0]), stop)
+    unreadable = UnreadableVideos(source.reader.records)
+    with console.progress(source.batches, source.loader and len(source.loader), "infer") as batches:
+        steps = predict(
+            session.engine, unreadable.watch(batches), source.reader,
+            max_frames=session.max_frames, keep_features=args.features, ranks=ranks, stop=stop,
+        )  # fmt: skip
+        for iteration, step in enumerate(steps):
+            for record, prediction, frames in step.seen:
+                illustrator.draw(record.path, prediction, frames)
+            if ranks.rank == 0:
+                if iteration % args.log_interval == 0:
+                    log_predictions(step.predictions, session.class_names)
+                if features:
+                    features.add(step.predictions)
+                found = [prediction.top(args.infer_topk) for prediction in step.predictions]
+                files.add(found)
+                results |= {prediction.path: prediction for prediction in found}
+    if source.loader:
+        report_reading("[INFER]", unreadable, source.loader, ranks)
+    ordered = [results[record.name] for record in records if record.name in results] or list(results.values())
+    if ranks.rank == 0:
+        finish(files, features, ordered, is_stopped=bool(stop.signal_number))
+    return ordered
+
+
+class Source(NamedTuple):
+    """What is not done yet."""
+
+    loader: Loader | None
+    """None: paths come on standard input."""
+    reader: ClipReader
+    batches: Iterator[Batch]
+
+
+def open_source(
+    args: argparse.Namespace, session: Session, records: list[Record], done: set[str], stop: StopRequest
+) -> Source:
+    """The records that are not done, or the paths on standard input."""
+    if not args.stdin:
+        todo = [record for record in records if record.name not in done]
+        loader = build_loader(session.config, "infer", todo, session.ranks)
+        return Source(loader, loader.reader, loader.epoch(0))
+    reader = build_reader(session.config, "infer", [])
+    paths = (line.strip() for line in lines_until_stopped(sys.stdin.fileno(), stop))
+    batches = read_one_by_one(reader, (Record(path, None, path) for path in paths if path and path not in done))
+    return Source(None, reader, batches)
+
+
 def earlier_results(
     files: ResultFiles, features: Features | None, settings: dict[str, Any], skip_done: bool
-) -> dict[str, Result]:
+) -> dict[str, Prediction]:
     """What --skip_done goes on from, by path: the results that need not be computed again."""
     if not skip_done:
         files.begin(settings)
@@ -198,30 +207,26 @@ def earlier_results(
     if features:
         features.load()
         results = {path: result for path, result in results.items() if path in features.rows}
-    logger.info("[INFER] %d videos are done already", len(results))
+    logger.info("[INFER] %s done already", console.count(len(results), "video"))
     return results
 
 
-def share(
-    ranks: Ranks, stop: StopRequest, found: list[Result], rows: list[list[float]]
-) -> list[tuple[list[Result], list[list[float]]]]:
-    """What each rank has found in this step; a stop that one of them was asked for is asked of all."""
-    everyones = ranks.exchange([stop.signal_number, found, rows])
-    stop.signal_number = max(signal_number for signal_number, _, _ in everyones)
-    return [
-        ([Result(path, Prediction(*prediction), problem) for path, prediction, problem in entries], vectors)
-        for _, entries, vectors in everyones
-    ]
+def log_predictions(predictions: list[Prediction], class_names: list[str] | None) -> None:
+    """A line for each video; one that cannot be read has had its line."""
+    for prediction in predictions:
+        if not prediction.problem:
+            logger.info("[INFER] %s", describe(prediction, class_names))
 
 
-def results_of(batch: Batch, probabilities: np.ndarray, records: list[Record], top_k: int) -> list[Result]:
-    """Of the batch's rows, then of its unreadable videos."""
-    predictions = top_predictions(batch.video_ids, probabilities, top_k)
-    found = [Result(records[index].name, one) for index, one in zip(batch.indices, predictions, strict=True)]
-    return found + [
-        Result(records[index].name, Prediction(records[index].name, [], []), problem) for index, problem in batch.broken
-    ]
+def finish(files: ResultFiles, features: Features | None, predictions: list[Prediction], is_stopped: bool) -> None:
+    """Write the results and say what was written."""
+    paths = files.finish(predictions)
+    if features:
+        features.save()
+        paths.append(features.path)
+    what = "stopped, --skip_done goes on" if is_stopped else "finished"
+    logger.info("[INFER] %s: %s; %s", what, console.count(len(predictions), "video"), console.written(paths))
 
 
 if __name__ == "__main__":
-    run(main)
+    command_line.run(main)

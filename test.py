@@ -7,139 +7,119 @@ TEST.save_dir gets scores.json, predictions.csv, TSN_test_result (a pickle like 
 open in a browser.
 """
 
-import argparse
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-import before_paddle  # noqa: F401
-from builders import build_loader
-from classification import Session, add_weights, describe_protocol, open_session, protocol_of, settings_of
-from command_line import common_parser, run
-from datareader.broken import BrokenVideos
-from datareader.kinetics_reader import KineticsReader
-from datareader.loader import Batch
-from datareader.records import Record
-from engine.checkpoint import prepare_save_dir
-from engine.distributed import Ranks
-from engine.log import duration, log_reading, progress
-from engine.loop import predict
+import common.startup  # noqa: F401
+from common import command_line, console
+from common.whole_file import prepare_save_dir
+from datareader.build import build_loader, build_records
+from datareader.overview import report_list
+from datareader.reader import ClipReader
+from datareader.unreadable import UnreadableVideos, report_reading
+from evaluation.files import write_csv, write_json, write_pickle
+from evaluation.predictions import Prediction, class_name
 from evaluation.report import Report, confident_mistakes
-from evaluation.results import Prediction, top_predictions, write_csv, write_json, write_pickle
-from evaluation.scores import (
-    OUTCOME_COLUMNS,
-    Outcome,
-    Summary,
-    Tally,
-    judge,
-    outcome_rows,
-    summarize,
-    summary_as_json,
-    unreadable,
-)
+from evaluation.scores import ROW_COLUMNS, Summary, Tally, prediction_rows, summarize, summary_as_json
+from inference.predict import predict
+from inference.session import Session, describe_protocol, open_session
 
 TOP_K = 20  # classes per video in the pickle, as infer.py's default
 
 logger = logging.getLogger("test")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = common_parser(__doc__)
-    add_weights(parser)
+def build_parser() -> command_line.OneLineParser:
+    parser = command_line.config_parser(__doc__)
+    command_line.add_reading(parser, log_interval=10)
+    command_line.add_weights(parser)
     parser.add_argument("--save_dir", help="folder for scores, predictions and report (default: TEST.save_dir)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> Summary:
-    args = parse_args(argv)
-    session = open_session(args, "test", {"TEST.save_dir": args.save_dir})
+    args = build_parser().parse_args(argv)
+    console.start_logging()
+    flags = {
+        "MODEL.name": args.model_name,
+        "TEST.batch_size": args.batch_size,
+        "TEST.save_dir": args.save_dir,
+        "TRAIN.use_gpu": args.use_gpu,
+    }
+    session = open_session(args.weights, args.config, args.overrides, flags=flags, mode="test")
     config, ranks = session.config, session.ranks
     save_dir = Path(config.test.save_dir) if config.test.save_dir and ranks.rank == 0 else None
     if save_dir:
         prepare_save_dir(save_dir)
-    loader = build_loader(config, "test", ranks)
+    records, num_classes = build_records(config, "test"), config.model.num_classes
+    names = session.class_names or [class_name(number, None) for number in range(num_classes)]
+    report_list("[TEST]", config.test.filelist, records, names)
+    loader = build_loader(config, "test", records, ranks)
     reader = loader.reader
-    protocol = protocol_of(session, reader)
-    logger.info("[TEST] %s", describe_protocol(protocol))
+    protocol = session.protocol(reader)
+    logger.info("[TEST] %s", describe_protocol(reader, protocol))
 
     started_sec = time.perf_counter()
-    broken = BrokenVideos(reader.records)
-    outcomes: dict[int, Outcome] = {}
-    tally = Tally()  # this rank's, for the log
-    with progress(loader.epoch(0), len(loader), "test") as batches:
-        steps = predict(session.classifier, batches, broken.add, reader.num_views, config.test.max_frames_per_batch)
-        for iteration, (batch, probabilities, _) in enumerate(steps):
-            found = outcomes_of(batch, probabilities, reader.records)
-            outcomes.update(found)
-            tally.add(found.values())
+    unreadable, tally, predictions = UnreadableVideos(records), Tally(), []
+    with console.progress(loader.epoch(0), len(loader), "test") as batches:
+        steps = predict(session.engine, unreadable.watch(batches), reader, max_frames=session.max_frames, ranks=ranks)
+        for iteration, step in enumerate(steps):
+            predictions += step.predictions
+            tally.add(step.predictions)
             if iteration % args.log_interval == 0:
-                logger.info("[TEST] iter %d  %s", iteration, tally.text())
-    results = in_order(outcomes, ranks)
-    log_reading("[TEST]", broken, loader, ranks)
-    summary = summarize(results, config.model.num_classes)
-    took = duration(time.perf_counter() - started_sec)
-    logger.info("[TEST] finished  %s, %s, %s", summary.text(), summary.coverage(), took)
-    logger.info("[TEST] %s; %s", summary.further_text(), describe_protocol(protocol))
+                logger.info("[TEST] iter %d  %s", iteration, tally.text(num_classes))
+    report_reading("[TEST]", unreadable, loader, ranks)
+    summary = summarize(predictions, num_classes)
+    took = console.duration(time.perf_counter() - started_sec)
+    logger.info("[TEST] finished  %s, %s, %s, %s", summary.text(), summary.coverage(), reader.describe(), took)
+    logger.info("[TEST] %s", summary.further_text())
+    if summary.warning():
+        logger.warning("[TEST] %s", summary.warning())
     if save_dir:
-        write_files(save_dir, session, reader, results, summary, protocol | {"took": took})
+        write_files(save_dir, session, reader, predictions, summary, protocol | {"took": took})
+        logger.info("[TEST] next: %s", console.command("python", "infer.py", f"--weights={session.weights}", "--video"))
     ranks.leave()
     return summary
-
-
-def outcomes_of(batch: Batch, probabilities: np.ndarray, records: list[Record]) -> dict[int, Outcome]:
-    """By place in the list: the batch's rows and its unreadable videos."""
-    predictions = top_predictions(batch.video_ids, probabilities, TOP_K)
-    labels = batch.labels.tolist() if batch.indices else []
-    found = dict(zip(batch.indices, judge(predictions, probabilities, labels, batch.read_sec), strict=True))
-    for index, problem in batch.broken:
-        found[index] = unreadable(records[index].name, records[index].label, problem)
-    return found
-
-
-def in_order(outcomes: dict[int, Outcome], ranks: Ranks) -> list[Outcome]:
-    """All ranks' outcomes in the order of the list."""
-    everyones = {
-        index: Outcome(Prediction(*prediction), *fields)
-        for index, (prediction, *fields) in ranks.chain(outcomes.items())
-    }
-    return [everyones[index] for index in sorted(everyones)]
 
 
 def write_files(
     save_dir: Path,
     session: Session,
-    reader: KineticsReader,
-    outcomes: list[Outcome],
+    reader: ClipReader,
+    predictions: list[Prediction],
     summary: Summary,
-    protocol: dict,
+    protocol: dict[str, Any],
 ) -> None:
     """Scores, predictions and report."""
-    about = {"list": session.config.test.filelist, "engine": session.classifier.title} | settings_of(session, protocol)
-    scores = summary_as_json(summary, outcomes, session.class_names)
-    write_json(save_dir / "scores.json", {"about": about, **scores})
-    write_csv(save_dir / "predictions.csv", OUTCOME_COLUMNS, outcome_rows(outcomes, session.class_names))
-    name = f"{session.config.model.name}_test_result"
-    write_pickle(save_dir / name, (outcome.prediction for outcome in outcomes))
+    about = {"list": session.config.test.filelist, "engine": session.engine.title} | session.settings(protocol)
+    paths = [save_dir / name for name in ("scores.json", "predictions.csv", f"{session.config.model.name}_test_result")]
+    write_json(paths[0], {"about": about, **summary_as_json(summary, predictions, session.class_names)})
+    write_csv(paths[1], ROW_COLUMNS, prediction_rows(predictions, session.class_names))
+    write_pickle(paths[2], (prediction.top(TOP_K) for prediction in predictions))
     report = Report(
         about=about,
         summary=summary,
-        outcomes=outcomes,
+        predictions=predictions,
         class_names=session.class_names,
         metrics=session.weights.parent / "metrics.jsonl",
-        pictures={index: sampled_frames(reader, index) for index in confident_mistakes(outcomes)},
+        pictures={place: sampled_frames(reader, place) for place in confident_mistakes(predictions)},
     )
     report.write(save_dir / "report.html")
-    logger.info("[TEST] scores.json, predictions.csv, %s and report.html are in %s", name, save_dir)
+    logger.info("[TEST] %s", console.written([*paths, save_dir / "report.html"]))
 
 
-def sampled_frames(reader: KineticsReader, index: int) -> list[np.ndarray]:
+def sampled_frames(reader: ClipReader, index: int) -> list[np.ndarray]:
     """What the model saw of a video: a frame of each segment of the first view, uint8 (H, W, 3)."""
     clip = np.empty(reader.clip_shape, np.uint8)
     reader.read(0, index, clip)
-    return list(clip[: reader.seg_num * reader.seglen : reader.seglen].transpose(0, 2, 3, 1).copy())  # not all views
+    sampling = reader.sampling
+    first_view = clip[: sampling.frames_per_clip : sampling.seglen]
+    return list(first_view.transpose(0, 2, 3, 1).copy())  # not all views
 
 
 if __name__ == "__main__":
-    run(main)
+    command_line.run(main)

@@ -14,22 +14,26 @@ with 143 and 130; a second one exits at once.
 
 import argparse
 import logging
+from pathlib import Path
 
-import before_paddle  # noqa: F401
-import command_line
+import common.startup  # noqa: F401
+from common import command_line, console
 from config import load_config
-from engine.distributed import start
-from engine.log import start_logging, table
-from engine.loop import NonFiniteLoss
-from engine.signals import Stopped, StopRequest
-from resume import AUTO
-from training import build_run, finish_epoch, is_validation_due, save_dir_of, save_progress, train_epoch, validate
+from distributed.ranks import start
+from distributed.signals import Stopped, StopRequest
+from training.build import build_run, open_checkpoints
+from training.checkpoint import BEST
+from training.log import table
+from training.resume import AUTO
+from training.run import Run, finish_epoch, is_validation_due, save_progress, train_epoch, validate
+from training.steps import NonFiniteLoss
 
 logger = logging.getLogger("train")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = command_line.common_parser(__doc__)
+def build_parser() -> command_line.OneLineParser:
+    parser = command_line.config_parser(__doc__)
+    command_line.add_reading(parser, log_interval=10)
     parser.add_argument("--learning_rate", type=float, help="base learning rate (default: the config's)")
     parser.add_argument(
         "--pretrain",
@@ -46,30 +50,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--valid_interval", type=int, default=1, help="epochs between validations; 0: never")
     parser.add_argument("--save_dir", default="checkpoints", help="folder for what a run leaves (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default: the resumed run's, else 0)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    config = load_config(
-        args.config,
-        args.overrides,
-        {
-            "MODEL.name": args.model_name,
-            "TRAIN.batch_size": args.batch_size,
-            "TRAIN.learning_rate": args.learning_rate,
-            "TRAIN.epoch": args.epoch_num,
-            "TRAIN.use_gpu": args.use_gpu,
-        },
-    )
+    args = build_parser().parse_args(argv)
+    flags = {
+        "MODEL.name": args.model_name,
+        "TRAIN.batch_size": args.batch_size,
+        "TRAIN.learning_rate": args.learning_rate,
+        "TRAIN.epoch": args.epoch_num,
+        "TRAIN.use_gpu": args.use_gpu,
+    }
+    config = load_config(args.config, args.overrides, flags)
     if args.resume and args.resume != AUTO and args.pretrain:
         raise ValueError("--resume and --pretrain both name weights to start from; give one of them")
-    start_logging()
+    console.start_logging()
     ranks = start(config.train.use_gpu)
-    with save_dir_of(args, config, ranks) as checkpoints, StopRequest() as stop:
-        run = build_run(args, config, ranks, checkpoints)
+    with open_checkpoints(Path(args.save_dir), config, ranks) as checkpoints, StopRequest() as stop:
+        run = build_run(
+            config,
+            ranks,
+            checkpoints,
+            resume=args.resume,
+            pretrain=args.pretrain,
+            seed=args.seed,
+            log_interval=args.log_interval,
+            valid_interval=args.valid_interval,
+        )
         try:
-            while run.state.epoch < config.train.epoch:
+            while not run.is_finished:
                 train_scores = train_epoch(run, stop)
                 valid_scores = validate(run, stop) if is_validation_due(run) else None
                 finish_epoch(run, train_scores, valid_scores)
@@ -84,7 +94,19 @@ def main(argv: list[str] | None = None) -> None:
         finally:
             run.metrics.close()
     logger.info("[TRAIN] training finished\n%s", table(run.state.history))
+    say_what_next(run, args)
     ranks.leave()
+
+
+def say_what_next(run: Run, args: argparse.Namespace) -> None:
+    """The commands that a user types after training."""
+    checkpoints = run.checkpoints
+    best = checkpoints.folder(BEST)
+    weights = best if best.is_dir() else checkpoints.newest()
+    picture = checkpoints.save_dir / "curves.png"
+    curves = console.command("python", "scripts/plot_curves.py", checkpoints.save_dir / "metrics.jsonl", picture)
+    logger.info("[TRAIN] curves: %s", curves)
+    logger.info("[TRAIN] next: %s", console.command("python", "test.py", f"--weights={weights}"))
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import command_line  # noqa: E402
 from benchmarks.clips import SIZES, make_clip  # noqa: E402
+from common import command_line  # noqa: E402
 
 CLIPS = ROOT / "benchmarks" / "data" / "340x256"
 NUM_CLIPS = 5
@@ -41,9 +42,7 @@ WEIGHTS = "weights.pdparams"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = command_line.OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_line.OneLineParser(__doc__)
     positive_int = command_line.positive_int
     parser.add_argument("--num_layers", type=positive_int, default=50, help="of the ResNet (default: %(default)s)")
     parser.add_argument("--target_size", type=positive_int, default=224, help="pixels (default: %(default)s)")
@@ -144,11 +143,12 @@ def answer(content: dict) -> None:
 
 def prepare(args: argparse.Namespace) -> None:
     """Write weights and exports into the folder: random weights, whose batch norm fits real frames."""
-    import before_paddle  # noqa: F401  isort: skip
+    import common.startup  # noqa: F401  isort: skip
     import paddle
 
-    from models.cost import clip_cost
-    from models.exported import ExportCard, check_onnx_export, write_onnx, write_paddle
+    from inference.cost import clip_cost
+    from inference.exported import ExportCard
+    from inference.exporting import check_onnx_export, write_onnx, write_paddle
 
     paddle.seed(0)
     model = build_model(args)
@@ -200,9 +200,9 @@ def engines_in(folder: Path) -> list[str]:
 
 
 def open_engine(args: argparse.Namespace, engine: str) -> Callable:
-    import before_paddle  # noqa: F401
-    from models.classifier import EagerClassifier
-    from models.exported import open_exported
+    import common.startup  # noqa: F401
+    from inference.engines.eager import EagerPaddle
+    from inference.exported import open_exported
     from models.weights import load_weights, read_weights
 
     if engine != EAGER:
@@ -210,44 +210,42 @@ def open_engine(args: argparse.Namespace, engine: str) -> Callable:
         return open_exported(path, args.threads[0])
     model = build_model(args)
     load_weights(model, read_weights(args.folder / WEIGHTS))
-    return EagerClassifier(model)
+    return EagerPaddle(model)
 
 
 def build_model(args: argparse.Namespace):
-    from models import create_model
+    from models.registry import create_model
 
     return create_model("TSN", num_classes=NUM_CLASSES, num_layers=args.num_layers)
 
 
 def batches(args: argparse.Namespace, num_workers: int, num_clips: int, batch_size: int | None = None):
     """The batches of an epoch of so many clips."""
-    import before_paddle  # noqa: F401
-    from datareader.kinetics_reader import KineticsReader
+    import common.startup  # noqa: F401
     from datareader.loader import Loader
+    from datareader.reader import ClipReader, Decoding
     from datareader.records import Record
+    from datareader.sampling import Sampling
+    from datareader.transforms import Views
 
     paths = [str(CLIPS / f"{number % NUM_CLIPS}.mp4") for number in range(num_clips)]
-    reader = KineticsReader(
+    reader = ClipReader(
         [Record(path, None, path) for path in paths],
-        clip_format="mp4", seg_num=args.seg_num, seglen=1,
-        short_size=args.target_size * 8 // 7, target_size=args.target_size,
-    )  # fmt: skip
+        Decoding(),
+        Sampling(args.seg_num),
+        Views(args.target_size * 8 // 7, args.target_size),
+    )
     return Loader(reader, batch_size or num_clips, num_workers=num_workers).epoch(0)
 
 
 def table(rows: list[dict]) -> str:
     """The rows as Markdown."""
-    lines = [
-        "| what | engine | batch | threads | clips/s | eager = 1 | largest difference | peak memory, MB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in sorted(rows, key=lambda row: row["what"]):
-        lines.append(
-            f"| {row['what']} | {row['engine']} | {row['batch_size']} | {row['num_threads']} "
-            f"| {row['clips_per_sec']:.2f} | {row['ratio_to_eager']:.2f} | {row['max_diff']:.0e} "
-            f"| {row['peak_memory_mb'] or ''} |"
-        )
-    return "\n".join(lines)
+    columns = {
+        "what": "what", "engine": "engine", "batch": "batch_size", "threads": "num_threads", "clips/s": "clips_per_sec",
+        "eager = 1": "ratio_to_eager", "largest difference": "max_diff", "peak memory, MB": "peak_memory_mb",
+    }  # fmt: skip
+    ordered = sorted(rows, key=lambda row: row["what"])
+    return tabulate([[row[key] for key in columns.values()] for row in ordered], list(columns), "github")
 
 
 if __name__ == "__main__":

@@ -21,15 +21,18 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tabulate import tabulate
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import command_line  # noqa: E402
 from benchmarks.clips import SIZES, make_clip  # noqa: E402
+from common import command_line  # noqa: E402
 from datareader.decode import VideoError, check_decoder, decode_video  # noqa: E402
-from datareader.kinetics_reader import KineticsReader  # noqa: E402
+from datareader.reader import ClipReader, Decoding  # noqa: E402
 from datareader.records import Record, read_list  # noqa: E402
-from datareader.sampling import segment_indices  # noqa: E402
+from datareader.sampling import Sampling, segment_indices  # noqa: E402
+from datareader.transforms import Views  # noqa: E402
 
 OWN_CLIPS = ROOT / "benchmarks" / "data"
 REFERENCE = "decord"
@@ -39,9 +42,7 @@ EPOCH_CLIPS = 40  # of the whole reader, at least: it repeats the clips until th
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = command_line.OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_line.OneLineParser(__doc__)
     parser.add_argument("--videos", type=Path, metavar="DIR|LIST", help="what to read (default: clips of its own)")
     parser.add_argument("--seg_num", default="3,7,25", help="segments per clip (default: %(default)s)")
     parser.add_argument(
@@ -162,14 +163,16 @@ def measure_reader(paths: list[str], seg_num: int, runs: int) -> list[dict]:
 
 def read_epochs(paths: list[str], seg_num: int, num_workers: int, runs: int) -> dict:
     """In a process of its own: read the clips in batches, over and over."""
-    import before_paddle  # noqa: F401
+    import common.startup  # noqa: F401
     from datareader.loader import Loader
 
     records = [Record(path, 0, path) for path in paths]
-    reader = KineticsReader(
+    reader = ClipReader(
         records * -(-EPOCH_CLIPS // len(records)),
-        clip_format="mp4", seg_num=seg_num, seglen=1, short_size=256, target_size=224,
-    )  # fmt: skip
+        Decoding(),
+        Sampling(seg_num),
+        Views(256, 224),
+    )
     result = {}
     if num_workers == 0:
         result["cpu_ms"], result["ratio_to_decoding"] = compare_with_decoding(reader, paths, seg_num, runs)
@@ -181,7 +184,7 @@ def read_epochs(paths: list[str], seg_num: int, num_workers: int, runs: int) -> 
     return result
 
 
-def compare_with_decoding(reader: KineticsReader, paths: list[str], seg_num: int, runs: int) -> tuple[float, float]:
+def compare_with_decoding(reader: ClipReader, paths: list[str], seg_num: int, runs: int) -> tuple[float, float]:
     """CPU milliseconds per clip of the reader, and their ratio to those of decoding alone; clip by clip in turn."""
     import paddle
 
@@ -232,30 +235,25 @@ def add_ratio_to_originals(rows: list[dict]) -> None:
 
 
 def decoder_table(rows: list[dict]) -> str:
-    lines = [
-        "| videos | segments | decoder | CPU ms | wall ms | speed, decord = 1 | decord on originals = 1 | exact |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['videos']} | {row['seg_num']} | {row['decoder']} | {row['cpu_ms']:.1f} | {row['wall_ms']:.1f} "
-            f"| {row['ratio_to_decord']:.2f} | {row.get('ratio_to_decord_on_originals', '')} "
-            f"| {'yes' if row['exact'] else 'no'} |"
-        )
-    return "\n".join(lines)
+    columns = {
+        "videos": "videos", "segments": "seg_num", "decoder": "decoder", "CPU ms": "cpu_ms", "wall ms": "wall_ms",
+        "speed, decord = 1": "ratio_to_decord", "decord on originals = 1": "ratio_to_decord_on_originals",
+        "exact": "exact",
+    }  # fmt: skip
+    return table(rows, columns)
 
 
 def reader_table(rows: list[dict]) -> str:
-    lines = [
-        "| videos | segments | workers | clips/s | CPU ms | CPU, decoding alone = 1 | peak memory, MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['videos']} | {row['seg_num']} | {row['num_workers']} | {row['clips_per_sec']} "
-            f"| {row.get('cpu_ms', '')} | {row.get('ratio_to_decoding', '')} | {row['peak_memory_mb']} |"
-        )
-    return "\n".join(lines)
+    columns = {
+        "videos": "videos", "segments": "seg_num", "workers": "num_workers", "clips/s": "clips_per_sec",
+        "CPU ms": "cpu_ms", "CPU, decoding alone = 1": "ratio_to_decoding", "peak memory, MB": "peak_memory_mb",
+    }  # fmt: skip
+    return table(rows, columns)
+
+
+def table(rows: list[dict], columns: dict[str, str]) -> str:
+    """The rows as Markdown; {heading: key}."""
+    return tabulate([[row.get(key) for key in columns.values()] for row in rows], list(columns), "github")
 
 
 if __name__ == "__main__":

@@ -16,14 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from tabulate import tabulate
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import command_line  # noqa: E402
 from benchmarks.clips import SIZES, make_clip  # noqa: E402
+from common import command_line  # noqa: E402
 
 CLIPS = ROOT / "benchmarks" / "data" / "340x256"
 NUM_CLIPS = 5
@@ -32,9 +34,7 @@ LOOPS = ("bare", "engine")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = command_line.OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_line.OneLineParser(__doc__)
     positive_int = command_line.positive_int
     parser.add_argument("--num_layers", type=positive_int, default=50, help="of the ResNet (default: %(default)s)")
     parser.add_argument("--target_size", type=positive_int, default=112, help="pixels (default: %(default)s)")
@@ -78,62 +78,72 @@ def run_setup(num_processes: int, flags: list[str]) -> list[dict]:
 
 def measure(args: argparse.Namespace) -> None:
     """In each of the measured processes; rank 0 writes the figures."""
-    import before_paddle  # noqa: F401  isort: skip
+    import common.startup  # noqa: F401  isort: skip
     import paddle
 
-    from engine.distributed import parallel, seed_everything, start
-    from engine.loop import Trainee
-    from engine.optimizer import create_optimizer
-    from engine.precision import Precision
-    from models import create_model
+    from distributed.ranks import seed_everything, start
 
     ranks = start(use_gpu=False)
     seed_everything(0)
-    model = create_model("TSN", num_classes=400, num_layers=args.num_layers)
-    trainee = Trainee(
-        network=parallel(model, ranks),
-        optimizer=create_optimizer(model, 0.001, 0.9, 1e-4),
-        learning_rate_at=lambda step: 0.001,
-        precision=Precision("off", model, on_gpu=False),
-    )
+    learner, loader = make_learner(args, ranks), make_loader(args, ranks)
     clips_here = args.batch_size // ranks.num_ranks
     shape = [clips_here, args.seg_num, 3, args.target_size, args.target_size]
     frames = (paddle.rand(shape) * 255).astype("uint8")
     synthetic = make_batch(frames, paddle.randint(0, 400, [clips_here]))
-    loader = make_loader(args, ranks)
-    steps = {"bare": bare_steps(trainee, itertools.repeat(synthetic))}
-    steps["engine"] = engine_steps(trainee, itertools.repeat(synthetic), ranks)
+    steps = {"bare": bare_steps(learner, itertools.repeat(synthetic))}
+    steps["engine"] = engine_steps(learner, itertools.repeat(synthetic), ranks)
     cases = {
         "synthetic": lambda: take_turns(steps),
         "real": lambda: {
-            "bare": seconds(bare_steps(trainee, loader.epoch(0))),
-            "engine": seconds(engine_steps(trainee, loader.epoch(0), ranks)),
+            "bare": seconds(bare_steps(learner, loader.epoch(0))),
+            "engine": seconds(engine_steps(learner, loader.epoch(0), ranks)),
         },
     }
     for _ in zip(*steps.values(), range(2), strict=False):
         pass  # warms up
     for _ in loader.epoch(0):
         pass  # starts the workers
-    rows = []
-    for case, measure_round in cases.items():
-        times, memory_mb = {loop: [] for loop in LOOPS}, [resident_mb()]
-        for _ in range(args.rounds):
-            for loop, elapsed_sec in measure_round().items():
-                times[loop].append(elapsed_sec)
-            memory_mb.append(resident_mb())
-        for loop in LOOPS:
-            ratios = [bare / own for bare, own in zip(times["bare"], times[loop], strict=True)]
-            row = {
-                "case": f"{loop}, {case}",
-                "clips_per_sec": round(STEPS * args.batch_size / statistics.median(times[loop]), 2),
-                "ratio_to_bare": round(statistics.median(ratios), 3),
-                "memory_mb": memory_mb,
-            }
-            rows.append(row)
+    rows = [row for case, measure_round in cases.items() for row in measure_case(args, case, measure_round)]
     ranks.exchange("measured")
     if ranks.rank == 0:
         args.worker.write_text(json.dumps(rows))
     ranks.leave()
+
+
+def measure_case(args: argparse.Namespace, case: str, measure_round: Callable[[], dict[str, float]]) -> list[dict]:
+    """A row for each loop."""
+    times, memory_mb = {loop: [] for loop in LOOPS}, [resident_mb()]
+    for _ in range(args.rounds):
+        for loop, elapsed_sec in measure_round().items():
+            times[loop].append(elapsed_sec)
+        memory_mb.append(resident_mb())
+    rows = []
+    for loop in LOOPS:
+        ratios = [bare / own for bare, own in zip(times["bare"], times[loop], strict=True)]
+        row = {
+            "case": f"{loop}, {case}",
+            "clips_per_sec": round(STEPS * args.batch_size / statistics.median(times[loop]), 2),
+            "ratio_to_bare": round(statistics.median(ratios), 3),
+            "memory_mb": memory_mb,
+        }
+        rows.append(row)
+    return rows
+
+
+def make_learner(args: argparse.Namespace, ranks):
+    from distributed.ranks import parallel
+    from models.registry import create_model
+    from training.optimizer import create_optimizer
+    from training.precision import Precision
+    from training.steps import Learner
+
+    model = create_model("TSN", num_classes=400, num_layers=args.num_layers)
+    return Learner(
+        network=parallel(model, ranks),
+        optimizer=create_optimizer(model, 0.001, 0.9, 1e-4),
+        learning_rate_at=lambda step: 0.001,
+        precision=Precision("off", model, on_gpu=False),
+    )
 
 
 def make_batch(frames, labels):
@@ -145,40 +155,44 @@ def make_batch(frames, labels):
 
 def make_loader(args: argparse.Namespace, ranks):
     """An epoch of as many steps as a round has."""
-    from datareader.kinetics_reader import KineticsReader
     from datareader.loader import Loader
+    from datareader.reader import ClipReader, Decoding
     from datareader.records import Record
+    from datareader.sampling import Sampling
+    from datareader.transforms import RandomView
 
     paths = [str(CLIPS / f"{number % NUM_CLIPS}.mp4") for number in range(STEPS * args.batch_size)]
-    reader = KineticsReader(
+    reader = ClipReader(
         [Record(path, 0, path) for path in paths],
-        clip_format="mp4", seg_num=args.seg_num, seglen=1, seed=0,
-        short_size=args.target_size * 8 // 7, target_size=args.target_size,
-    )  # fmt: skip
+        Decoding(),
+        Sampling(args.seg_num),
+        RandomView(args.target_size * 8 // 7, args.target_size),
+        seed=0,
+    )
     return Loader(
         reader, args.batch_size, shuffle_seed=0, num_workers=1,
         rank=ranks.rank, num_ranks=ranks.num_ranks, even_ranks=True,
     )  # fmt: skip
 
 
-def bare_steps(trainee, batches: Iterable) -> Iterator[None]:
+def bare_steps(learner, batches: Iterable) -> Iterator[None]:
     """What a training step cannot do without."""
     import paddle.nn.functional as F
 
     for batch in batches:
-        trainee.network.train()
-        loss = F.cross_entropy(trainee.network(batch.frames), batch.labels)
+        learner.network.train()
+        loss = F.cross_entropy(learner.network(batch.frames), batch.labels)
         loss.backward()
-        trainee.optimizer.step()
-        trainee.optimizer.clear_grad()
+        learner.optimizer.step()
+        learner.optimizer.clear_grad()
         yield
 
 
-def engine_steps(trainee, batches: Iterable, ranks) -> Iterator:
-    from engine.loop import train_steps
-    from evaluation.metrics import ScoreMeter
+def engine_steps(learner, batches: Iterable, ranks) -> Iterator:
+    from training.meter import ScoreMeter
+    from training.steps import train_steps
 
-    return train_steps(trainee, batches, 0, 0, ScoreMeter(), STEPS, on_broken=lambda broken: None, ranks=ranks)
+    return train_steps(learner, batches, ScoreMeter(), STEPS, ranks=ranks)
 
 
 def take_turns(steps: dict[str, Iterator]) -> dict[str, float]:
@@ -209,17 +223,18 @@ def resident_mb() -> int:
 def table(rows: list[dict]) -> str:
     """The rows as Markdown, with the speed as a multiple of that of the same case alone."""
     alone = {row["case"]: row["clips_per_sec"] for row in rows if row["num_processes"] == "alone"}
-    lines = [
-        "| case | processes | clips/s | alone = 1 | bare loop = 1 | memory, MB, first to last round |",
-        "|---|---|---|---|---|---|",
+    cells = [
+        {
+            "case": row["case"],
+            "processes": row["num_processes"],
+            "clips/s": row["clips_per_sec"],
+            "alone = 1": round(row["clips_per_sec"] / alone[row["case"]], 2),
+            "bare loop = 1": row["ratio_to_bare"],
+            "memory, MB, first to last round": f"{row['memory_mb'][0]} to {row['memory_mb'][-1]}",
+        }
+        for row in rows
     ]
-    for row in rows:
-        lines.append(
-            f"| {row['case']} | {row['num_processes']} | {row['clips_per_sec']:.2f} "
-            f"| {row['clips_per_sec'] / alone[row['case']]:.2f} | {row['ratio_to_bare']:.3f} "
-            f"| {row['memory_mb'][0]} to {row['memory_mb'][-1]} |"
-        )
-    return "\n".join(lines)
+    return tabulate(cells, headers="keys", tablefmt="github")
 
 
 if __name__ == "__main__":

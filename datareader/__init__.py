@@ -1,5 +1,1 @@
-"""Readers by model name."""
-
-from datareader.kinetics_reader import KineticsReader
-
-READERS = {"TSN": KineticsReader}
+"""List line -> pixels: records, sampling, decoding, transforms, batches."""

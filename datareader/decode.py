@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from common.safe_pickle import load_pickle
 from datareader.selective import Doubt, decode_selectively
 from datareader.video import Deadline, Video, VideoError
-from safe_pickle import load_pickle
 
 PACKAGES = {"decord": ("decord", "decord"), "opencv": ("cv2", "opencv-python-headless")}
 """Decoder -> the module it needs, and the package that brings it, for those that are an extra install."""

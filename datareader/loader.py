@@ -1,4 +1,4 @@
-"""Batches of clips, made by worker processes; each rank reads its share. A rank is a number here."""
+"""Batches of clips, made by worker processes; each rank reads its share."""
 
 import logging
 import os
@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
-from datareader.kinetics_reader import KineticsReader
+from common.processes import end_with_parent
+from datareader.reader import ClipReader
 from datareader.records import Record
-from processes import end_with_parent
 
 PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
 SHARED_MEMORY = "/dev/shm"
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     """The record that each row was asked for."""
     video_ids: list[str]
     """What results call each row."""
-    broken: list[list]
+    unreadable: list[list]
     """[index, reason] of each record that could not be read."""
     in_order: list[list]
     """[index, reason] of each record that selective decoding had to decode in order."""
@@ -55,7 +55,7 @@ class Loader:
 
     def __init__(
         self,
-        reader: KineticsReader,
+        reader: ClipReader,
         batch_size: int,
         *,
         shuffle_seed: int | None = None,
@@ -162,7 +162,7 @@ class BatchReader:
         reuse_array: use the same array for every batch; whoever gets a batch has to copy it before asking for the next.
     """
 
-    def __init__(self, reader: KineticsReader, largest_batch: int, reuse_array: bool):
+    def __init__(self, reader: ClipReader, largest_batch: int, reuse_array: bool):
         self.reader = reader
         self.largest_batch = largest_batch
         self.reuse_array = reuse_array
@@ -185,13 +185,13 @@ class BatchReader:
             np.array([sample.label for sample in readable], dtype=np.int64) if readable else None,
             [sample.index for sample in readable],
             [sample.video_id for sample in readable],
-            [entry for sample in samples for entry in sample.broken],
+            [entry for sample in samples for entry in sample.unreadable],
             [entry for sample in samples for entry in sample.in_order],
             [sample.read_sec for sample in readable],
         ]
 
 
-def read_one_by_one(reader: KineticsReader, records: Iterable[Record]) -> Iterator[Batch]:
+def read_one_by_one(reader: ClipReader, records: Iterable[Record]) -> Iterator[Batch]:
     """A batch of each record as it comes, read in this process; the reader's list of records grows with them."""
     batch_reader = BatchReader(reader, 1, reuse_array=True)
     for record in records:

@@ -1,6 +1,23 @@
 """Number of frames -> frame indices: TSN's sparse sampling. Pure functions of numbers."""
 
+from typing import NamedTuple
+
 import numpy as np
+
+
+class Sampling(NamedTuple):
+    """Which frames stand for a video; see `segment_indices`."""
+
+    seg_num: int
+    seglen: int = 1
+    num_clips: int = 1
+
+    @property
+    def frames_per_clip(self) -> int:
+        return self.seg_num * self.seglen
+
+    def indices(self, num_frames: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        return segment_indices(num_frames, self.seg_num, self.seglen, rng, self.num_clips)
 
 
 def segment_indices(

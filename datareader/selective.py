@@ -85,7 +85,7 @@ def check_packets(video: Video) -> None:
         raise Doubt("it does not begin with a key frame")
     has_one_time = all(info.time == info.decoding_time for info in infos)  # of the two that reordered frames have
     if video.decoder.has_b_frames and (video.format_name == "avi" or has_one_time):
-        raise Doubt("its times are those of decoding, not of showing")
+        raise Doubt("its packets tell when frames are decoded, not when they are shown")
     if video.codec_name == "mpeg4" and min(info.num_bytes for info in infos) <= EMPTY_MPEG4_BYTES:
         raise Doubt("it has packets without a picture (packed B-frames)")
     if not all(info.is_whole for info in infos):
@@ -108,7 +108,7 @@ def _decode_ranges(video: Video, ranges: list[range], times: list[int], wanted: 
             if frame.is_corrupt or frame.interlaced_frame:
                 raise Doubt("a frame is damaged" if frame.is_corrupt else "it is interlaced")
             if frame.pts == start_time and not frame.key_frame:
-                raise Doubt("a key frame is none")
+                raise Doubt("a frame that the file marks as a key frame is not one")
             last_time = frame.pts
             if frame.pts in wanted_times:
                 pictures[frame.pts] = video.to_rgb(frame)

@@ -1,4 +1,4 @@
-"""Frames -> frames: resize, crop, mirror. Random choices come from a generator that is handed in."""
+"""Frames -> a clip's pixels: resize, crop, mirror. Random choices come from a generator that is handed in."""
 
 from typing import NamedTuple
 
@@ -86,3 +86,62 @@ def crop_into(clip: np.ndarray, frames: list[np.ndarray], view: View) -> None:
     for channels, frame in zip(clip, frames, strict=True):
         square = frame[view.top_px : view.top_px + size, view.left_px : view.left_px + size]
         np.copyto(channels, (square[:, ::-1] if view.mirrored else square).transpose(2, 0, 1))
+
+
+class Views:
+    """The fixed crops in which a video is scored.
+
+    Args:
+        short_size: pixels, see `scaled_size`.
+        target_size: side of the crops, pixels.
+        crop: a key of CROPS.
+    """
+
+    def __init__(self, short_size: int, target_size: int, crop: str = "center"):
+        self.short_size = short_size
+        self.target_size = target_size
+        self.crop = crop
+        self.num_crops = len(CROPS[crop](target_size, target_size, target_size))
+
+    def cut_into(self, clip: np.ndarray, frames: list[np.ndarray], clip_frames: int, rng: None = None) -> None:
+        """Fill a video's place in a batch: each crop of its first clip, one after the other, then of its second, ...
+
+        Args:
+            clip: uint8 (num_clips * num_crops * clip_frames, 3, target_size, target_size), overwritten.
+            frames: num_clips * clip_frames resized pictures, uint8 (H, W, 3).
+            clip_frames: pictures of each clip.
+            rng: not needed: nothing is drawn.
+        """
+        height, width = frames[0].shape[:2]
+        crops = CROPS[self.crop](width, height, self.target_size)
+        parts = iter(np.split(clip, len(clip) // clip_frames))
+        for start in range(0, len(frames), clip_frames):
+            for view in crops:
+                crop_into(next(parts), frames[start : start + clip_frames], view)
+
+    def cut(self, frames: list[np.ndarray]) -> np.ndarray:
+        """The crops of one clip, uint8 (num_crops * T, 3, target_size, target_size), of T resized pictures."""
+        side = self.target_size
+        clip = np.empty((self.num_crops * len(frames), 3, side, side), np.uint8)
+        self.cut_into(clip, frames, len(frames))
+        return clip
+
+
+class RandomView:
+    """The random crop, sometimes mirrored, in which training sees a video.
+
+    Args:
+        short_size: pixels, see `scaled_size`.
+        target_size: side of the crop, pixels.
+    """
+
+    num_crops = 1
+
+    def __init__(self, short_size: int, target_size: int):
+        self.short_size = short_size
+        self.target_size = target_size
+
+    def cut_into(self, clip: np.ndarray, frames: list[np.ndarray], clip_frames: int, rng: np.random.Generator) -> None:
+        """Fill a video's place in a batch, uint8 (clip_frames, 3, target_size, target_size), with one view of it."""
+        height, width = frames[0].shape[:2]
+        crop_into(clip, frames, random_view(width, height, self.target_size, rng))

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
-from processes import end_with_parent
+from common.processes import end_with_parent
 
 JOBS_AHEAD = 4  # jobs handed out per process: enough to keep them busy, few enough to stop soon
 GRACE_SEC = 5.0  # what a job that keeps its own time is given on top, to end without losing its process

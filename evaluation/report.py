@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from evaluation import plots
-from evaluation.results import best_classes, class_name, write_text
-from evaluation.scores import ClassScore, Outcome, Summary, calibration_curve, most_confused
+from evaluation.files import write_text
+from evaluation.predictions import Prediction, best_classes, class_name
+from evaluation.scores import SCORES, ClassScore, Summary, calibration_curve, most_confused
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MISTAKES_SHOWN = 12
@@ -26,10 +27,10 @@ BROKEN_SHOWN = 200
 THUMBNAIL_PX = 112
 
 
-def confident_mistakes(outcomes: list[Outcome]) -> list[int]:
+def confident_mistakes(predictions: list[Prediction]) -> list[int]:
     """Places of the readable videos whose wrong answer the model was surest of, the surest first."""
-    wrong = [index for index, outcome in enumerate(outcomes) if not outcome.problem and not outcome.is_correct]
-    return sorted(wrong, key=lambda index: -outcomes[index].prediction.probabilities[0])[:MISTAKES_SHOWN]
+    wrong = [place for place, one in enumerate(predictions) if not one.problem and not one.is_correct]
+    return sorted(wrong, key=lambda place: -predictions[place].confidence)[:MISTAKES_SHOWN]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Report:
     about: dict[str, Any]
     """How the scores were made: weights, list, protocol."""
     summary: Summary
-    outcomes: list[Outcome]
+    predictions: list[Prediction]
     """In the order of the list."""
     class_names: list[str] | None
     metrics: Path
@@ -55,13 +56,14 @@ class Report:
 
     def _content(self) -> dict[str, Any]:
         summary, names = self.summary, self._names()
-        readable = [outcome for outcome in self.outcomes if not outcome.problem]
+        readable = [one for one in self.predictions if not one.problem]
         by_score = sorted((score for score in summary.classes if score.num_videos), key=lambda score: score.top1)
         epochs = plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
         return {
             "about": self.about,
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "summary": summary,
+            "scores": SCORES,
             "num_classes": len(names),
             "curves": plots.data_uri(plots.training_curves(epochs)) if any(epochs.values()) else None,
             "confusion": plots.data_uri(plots.confusion_figure(summary.confusion, names)),
@@ -69,13 +71,13 @@ class Report:
                 (names[truth], names[taken], number, number / max(int(summary.confusion[truth].sum()), 1))
                 for truth, taken, number in most_confused(summary.confusion, CONFUSIONS_SHOWN)
             ],
-            "calibration": plots.data_uri(plots.calibration_figure(calibration_curve(self.outcomes))),
+            "calibration": plots.data_uri(plots.calibration_figure(calibration_curve(self.predictions))),
             "worst_classes": [self._class_row(score) for score in by_score[:CLASSES_SHOWN]],
             "all_classes": [self._class_row(score) for score in summary.classes],
             "mistakes": [self._mistake(index, frames) for index, frames in self.pictures.items()],
-            "num_wrong": sum(not outcome.is_correct for outcome in readable),
-            "slowest": sorted(readable, key=lambda outcome: -outcome.read_sec)[:SLOWEST_SHOWN],
-            "broken": [outcome for outcome in self.outcomes if outcome.problem][:BROKEN_SHOWN],
+            "num_wrong": sum(not one.is_correct for one in readable),
+            "slowest": sorted(readable, key=lambda one: -one.read_sec)[:SLOWEST_SHOWN],
+            "broken": [one for one in self.predictions if one.problem][:BROKEN_SHOWN],
         }
 
     def _names(self) -> list[str]:
@@ -85,14 +87,14 @@ class Report:
         return {**score._asdict(), "name": class_name(score.class_id, self.class_names)}
 
     def _mistake(self, index: int, frames: list[np.ndarray]) -> dict[str, Any]:
-        outcome = self.outcomes[index]
+        prediction = self.predictions[index]
         shown = np.linspace(0, len(frames) - 1, min(len(frames), FRAMES_SHOWN)).round().astype(int)
         return {
-            "path": outcome.prediction.video_id,
-            "truth": class_name(outcome.label, self.class_names),
-            "truth_probability": outcome.truth_probability,
-            "truth_rank": outcome.truth_rank,
-            "best": best_classes(outcome.prediction, self.class_names, 3),
+            "path": prediction.video_id,
+            "truth": class_name(prediction.label, self.class_names),
+            "truth_probability": prediction.truth_probability,
+            "truth_rank": prediction.truth_rank,
+            "best": best_classes(prediction, self.class_names, 3),
             "frames": [_thumbnail(frames[number]) for number in shown],
         }
 

@@ -1,37 +1,22 @@
-"""How good a model is, from what it says of each labelled video. Pure numpy; knows no model, no files."""
+"""How good a model is, from what it says of each labelled video. Pure numpy; knows no model, no files.
+
+A new score is a function and its line in SCORES: test.py prints it, scores.json and the report show it.
+"""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation.results import Prediction, best_order, class_name
+from common.console import count
+from evaluation.predictions import Prediction, class_name
 
-OUTCOME_COLUMNS = (
+ROW_COLUMNS = (
     "path", "label", "name", "predicted", "predicted_name", "probability", "truth_rank", "truth_probability", "problem"
 )  # fmt: skip
 NUM_CALIBRATION_BINS = 15
 Z_95 = 1.959964  # of the normal distribution: 95 % lie within it on both sides
-
-
-class Outcome(NamedTuple):
-    """A labelled video and what the model says of it."""
-
-    prediction: Prediction
-    label: int
-    """-1 where it is not known (a pkl that cannot be read)."""
-    truth_probability: float
-    """What the model gave the true class; 0 for an unreadable video."""
-    truth_rank: int | None
-    """The true class's place, 1 for the best; None for an unreadable video."""
-    read_sec: float
-    problem: str = ""
-    """Why the video could not be read; empty if it could."""
-
-    @property
-    def is_correct(self) -> bool:
-        return self.truth_rank == 1
 
 
 class ClassScore(NamedTuple):
@@ -42,58 +27,24 @@ class ClassScore(NamedTuple):
     """NaN for a class without videos."""
 
 
-class Summary(NamedTuple):
-    """The scores of a list. An unreadable video is a wrong answer; loss, calibration and confusion are without them."""
-
-    num_videos: int
-    num_unreadable: int
-    top1: float
-    top1_interval: tuple[float, float]
-    """Where the top-1 lies with 95 % confidence: Wilson's score interval."""
-    top5: float
-    """With fewer than 5 classes K: top-K."""
-    mean_class_accuracy: float
-    """Of the classes that have videos."""
-    loss: float
-    """Cross entropy of the averaged probabilities; NaN without a readable video."""
-    calibration_error: float
-    """Expected difference of confidence and top-1, in NUM_CALIBRATION_BINS bins of equal width."""
-    classes: list[ClassScore]
-    confusion: np.ndarray
-    """int64 (K, K): videos of class [row] that were taken for class [column]."""
-
-    def text(self) -> str:
-        return scores_text(self.loss, self.top1, self.top5)
-
-    def further_text(self) -> str:
-        """What the original did not say."""
-        low, high = self.top1_interval
-        return (
-            f"top-1 lies between {low:.4f} and {high:.4f} (95 % interval), mean class accuracy "
-            f"{self.mean_class_accuracy:.4f}, calibration error {self.calibration_error:.4f}"
-        )
-
-    def coverage(self) -> str:
-        return coverage_text(self.num_videos, self.num_unreadable)
-
-
 class Tally:
-    """Loss and top-k of the outcomes so far."""
+    """Loss and top-k of the predictions so far."""
 
-    def __init__(self, outcomes: Iterable[Outcome] = ()):
+    def __init__(self, predictions: Iterable[Prediction] = ()):
         self.num_videos = self.num_read = self.num_hits = self.num_hits5 = 0
         self.loss_sum = 0.0
-        self.add(outcomes)
+        self.add(predictions)
 
-    def add(self, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        for prediction in predictions:
             self.num_videos += 1
-            if not outcome.problem:
+            if not prediction.problem:
+                rank = prediction.truth_rank
                 self.num_read += 1
-                self.num_hits += outcome.is_correct
-                self.num_hits5 += outcome.truth_rank <= 5
+                self.num_hits += rank == 1
+                self.num_hits5 += rank <= 5
                 # a probability that float32 has rounded to nothing counts as the smallest there is
-                self.loss_sum -= math.log(max(outcome.truth_probability, np.finfo(np.float32).tiny))
+                self.loss_sum -= math.log(max(prediction.truth_probability, np.finfo(np.float32).tiny))
 
     @property
     def top1(self) -> float:
@@ -107,74 +58,145 @@ class Tally:
     def loss(self) -> float:
         return self.loss_sum / self.num_read if self.num_read else math.nan
 
+    def text(self, num_classes: int) -> str:
+        so_far = f"{count(self.num_videos, 'video')} so far"
+        return f"{scores_text(self.loss, self.top1, self.top5, num_classes)}, {so_far}"
+
+
+class Scored:
+    """The predictions on a labelled list, and what several scores are computed from."""
+
+    def __init__(self, predictions: Sequence[Prediction], num_classes: int):
+        self.predictions = predictions
+        self.num_classes = num_classes
+        self.readable = [prediction for prediction in predictions if not prediction.problem]
+        self.tally = Tally(predictions)
+        self.classes = _class_scores(predictions, num_classes)
+
+
+def top1(scored: Scored) -> float:
+    """The share of videos whose best class is the true one; an unreadable video is a wrong answer."""
+    return scored.tally.top1
+
+
+def top5(scored: Scored) -> float:
+    """The same for the five best classes; with fewer than 5 classes K: top-K."""
+    return scored.tally.top5
+
+
+def mean_class_accuracy(scored: Scored) -> float:
+    """The mean of the classes' top-1, of those that have videos."""
+    known = [score.top1 for score in scored.classes if score.num_videos]
+    return float(np.mean(known)) if known else math.nan
+
+
+def loss(scored: Scored) -> float:
+    """Cross entropy of the averaged probabilities; NaN without a readable video."""
+    return scored.tally.loss
+
+
+def calibration(scored: Scored) -> float:
+    """Expected calibration error over the readable videos; see `calibration_error`."""
+    return calibration_error(
+        np.array([prediction.confidence for prediction in scored.readable]),
+        np.array([prediction.is_correct for prediction in scored.readable]),
+    )
+
+
+class Score(NamedTuple):
+    compute: Callable[[Scored], float]
+    title: str
+    note: str
+    """What the report says beneath it."""
+
+
+SCORES = {
+    "top1": Score(top1, "top-1", "share of right answers"),
+    "top5": Score(top5, "top-5", "the truth is among the five best classes"),
+    "mean_class_accuracy": Score(mean_class_accuracy, "mean class accuracy", "each class counts the same"),
+    "loss": Score(loss, "loss", "cross entropy"),
+    "calibration_error": Score(calibration, "calibration error", "0: as sure as it should be"),
+}
+"""Key in scores.json -> score. A function of `probability_table` can be a score over all classes."""
+IN_FIRST_LINE = ("top1", "top5", "loss")  # of what test.py prints, in the original's words
+
+
+class Summary(NamedTuple):
+    """The scores of a list. An unreadable video is a wrong answer; loss, calibration and confusion are without them."""
+
+    num_videos: int
+    num_unreadable: int
+    scores: dict[str, float]
+    """The keys of SCORES."""
+    top1_interval: tuple[float, float]
+    """Where the top-1 lies with 95 % confidence: Wilson's score interval."""
+    classes: list[ClassScore]
+    confusion: np.ndarray
+    """int64 (K, K): videos of class [row] that were taken for class [column]."""
+
     def text(self) -> str:
-        return f"{scores_text(self.loss, self.top1, self.top5)}, {self.num_videos} videos so far"
+        """The scores in the original's words."""
+        return scores_text(self.scores["loss"], self.scores["top1"], self.scores["top5"], len(self.classes))
+
+    def further_text(self) -> str:
+        """What the original did not say."""
+        low, high = self.top1_interval
+        others = [f"{score.title} {self.scores[key]:.4f}" for key, score in SCORES.items() if key not in IN_FIRST_LINE]
+        return ", ".join([f"top-1 lies between {low:.4f} and {high:.4f} (95 % interval)", *others])
+
+    def coverage(self) -> str:
+        return coverage_text(self.num_videos, self.num_unreadable)
+
+    def warning(self) -> str:
+        """What looks wrong: the model gives one answer to videos of several classes. Empty if nothing does."""
+        answers, truths = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
+        if (answers > 0).sum() == 1 and (truths > 0).sum() > 1:
+            return (
+                f"the model takes every video for class {int(answers.argmax())}: it has learnt nothing; are its "
+                "weights those of this config, and was its learning rate not too high?"
+            )
+        return ""
 
 
-def scores_text(loss: float, top1: float, top5: float) -> str:
-    """In the original's wording."""
-    return f"Loss: {loss:.6f}, top1_acc: {top1:.4f}, top5_acc: {top5:.4f}"
+def scores_text(loss: float, top1: float, top5: float, num_classes: int) -> str:
+    """The scores in the original's words; top-5 says nothing where there are no more than five classes."""
+    fifth = f", top5_acc: {top5:.4f}" if num_classes > 5 else ""
+    return f"Loss: {loss:.6f}, top1_acc: {top1:.4f}{fifth}"
 
 
 def coverage_text(num_videos: int, num_unreadable: int) -> str:
     wrong = f", {num_unreadable} of them unreadable and counted as wrong" if num_unreadable else ""
-    return f"{num_videos} videos{wrong}"
+    return f"{count(num_videos, 'video')}{wrong}"
 
 
-def judge(
-    predictions: Sequence[Prediction], probabilities: np.ndarray, labels: Sequence[int], read_sec: Sequence[float]
-) -> list[Outcome]:
-    """Compare what the model says of N videos, float (N, K), with their labels."""
-    ranks = np.argsort(best_order(probabilities), axis=1) + 1
-    rows = zip(predictions, labels, probabilities, ranks, read_sec, strict=True)
-    return [
-        Outcome(prediction, int(label), float(row[label]), int(rank[label]), float(seconds))
-        for prediction, label, row, rank, seconds in rows
-    ]
-
-
-def unreadable(name: str, label: int | None, problem: str) -> Outcome:
-    return Outcome(Prediction(name, [], []), -1 if label is None else label, 0.0, None, 0.0, problem)
-
-
-def summarize(outcomes: Sequence[Outcome], num_classes: int) -> Summary:
+def summarize(predictions: Sequence[Prediction], num_classes: int) -> Summary:
     """The scores over these videos."""
-    read = [outcome for outcome in outcomes if not outcome.problem]
-    tally, classes = Tally(outcomes), _class_scores(outcomes, num_classes)
+    scored = Scored(predictions, num_classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
-    for outcome in read:
-        confusion[outcome.label, outcome.prediction.class_ids[0]] += 1
-    known = [score.top1 for score in classes if score.num_videos]
+    for prediction in scored.readable:
+        confusion[prediction.label, prediction.class_ids[0]] += 1
     return Summary(
-        num_videos=tally.num_videos,
-        num_unreadable=tally.num_videos - tally.num_read,
-        top1=tally.top1,
-        top1_interval=wilson_interval(tally.num_hits, tally.num_videos),
-        top5=tally.top5,
-        mean_class_accuracy=float(np.mean(known)) if known else math.nan,
-        loss=tally.loss,
-        calibration_error=calibration_error(
-            np.array([outcome.prediction.probabilities[0] for outcome in read]),
-            np.array([outcome.is_correct for outcome in read]),
-        ),
-        classes=classes,
+        num_videos=len(predictions),
+        num_unreadable=len(predictions) - len(scored.readable),
+        scores={key: score.compute(scored) for key, score in SCORES.items()},
+        top1_interval=wilson_interval(scored.tally.num_hits, len(predictions)),
+        classes=scored.classes,
         confusion=confusion,
     )
 
 
-def summary_as_json(summary: Summary, outcomes: Sequence[Outcome], class_names: list[str] | None) -> dict[str, Any]:
+def summary_as_json(
+    summary: Summary, predictions: Sequence[Prediction], class_names: list[str] | None
+) -> dict[str, Any]:
     """The scores as plain data, null for what is not defined."""
-    return {
-        "num_videos": summary.num_videos,
-        "num_unreadable": summary.num_unreadable,
-        "top1": _or_null(summary.top1),
-        "top1_interval_95": [_or_null(edge) for edge in summary.top1_interval],
-        "top5": _or_null(summary.top5),
-        "mean_class_accuracy": _or_null(summary.mean_class_accuracy),
-        "loss": _or_null(summary.loss),
-        "calibration_error": _or_null(summary.calibration_error),
+    content: dict[str, Any] = {"num_videos": summary.num_videos, "num_unreadable": summary.num_unreadable}
+    for key, value in summary.scores.items():
+        content[key] = _or_null(value)
+        if key == "top1":
+            content["top1_interval_95"] = [_or_null(edge) for edge in summary.top1_interval]
+    return content | {
         "unreadable": [
-            {"path": outcome.prediction.video_id, "problem": outcome.problem} for outcome in outcomes if outcome.problem
+            {"path": prediction.path, "problem": prediction.problem} for prediction in predictions if prediction.problem
         ],
         "classes": [
             {
@@ -189,16 +211,17 @@ def summary_as_json(summary: Summary, outcomes: Sequence[Outcome], class_names: 
     }
 
 
-def outcome_rows(outcomes: Sequence[Outcome], class_names: list[str] | None) -> Iterator[list[Any]]:
-    """A row of OUTCOME_COLUMNS for each video; empty where something is not known."""
-    for outcome in outcomes:
-        truth = [outcome.label, class_name(outcome.label, class_names)] if outcome.label >= 0 else [None, None]
-        if outcome.problem:
-            yield [outcome.prediction.video_id, *truth, None, None, None, None, None, outcome.problem]
+def prediction_rows(predictions: Sequence[Prediction], class_names: list[str] | None) -> Iterator[list[Any]]:
+    """A row of ROW_COLUMNS for each video; empty where something is not known."""
+    for prediction in predictions:
+        label = prediction.label
+        truth = [label, class_name(label, class_names)] if label >= 0 else [None, None]
+        if prediction.problem:
+            yield [prediction.video_id, *truth, None, None, None, None, None, prediction.problem]
             continue
-        best = outcome.prediction.class_ids[0]
-        said = [best, class_name(best, class_names), outcome.prediction.probabilities[0]]
-        yield [outcome.prediction.video_id, *truth, *said, outcome.truth_rank, outcome.truth_probability, None]
+        best = int(prediction.class_ids[0])
+        said = [best, class_name(best, class_names), prediction.confidence]
+        yield [prediction.video_id, *truth, *said, prediction.truth_rank, prediction.truth_probability, None]
 
 
 def wilson_interval(num_hits: int, num_tries: int, z: float = Z_95) -> tuple[float, float]:
@@ -230,11 +253,11 @@ def calibration_error(confidences: np.ndarray, are_correct: np.ndarray, num_bins
     return float(np.abs(gaps).sum() / len(confidences))
 
 
-def calibration_curve(outcomes: Sequence[Outcome], num_bins: int = NUM_CALIBRATION_BINS) -> list[tuple]:
+def calibration_curve(predictions: Sequence[Prediction], num_bins: int = NUM_CALIBRATION_BINS) -> list[tuple]:
     """(mean confidence, top-1, number of videos) of each bin that has videos."""
-    read = [outcome for outcome in outcomes if not outcome.problem]
-    confidences = np.array([outcome.prediction.probabilities[0] for outcome in read])
-    hits = np.array([outcome.is_correct for outcome in read])
+    read = [prediction for prediction in predictions if not prediction.problem]
+    confidences = np.array([prediction.confidence for prediction in read])
+    hits = np.array([prediction.is_correct for prediction in read])
     bins = _bins(confidences, num_bins)
     return [
         (float(confidences[bins == number].mean()), float(hits[bins == number].mean()), int((bins == number).sum()))
@@ -261,9 +284,9 @@ def _bins(confidences: np.ndarray, num_bins: int) -> np.ndarray:
     return np.clip(np.ceil(confidences * num_bins) - 1, 0, num_bins - 1).astype(int)
 
 
-def _class_scores(outcomes: Sequence[Outcome], num_classes: int) -> list[ClassScore]:
-    labels = np.array([outcome.label for outcome in outcomes if outcome.label >= 0], np.int64)
-    hits = np.array([outcome.label for outcome in outcomes if outcome.is_correct], np.int64)
+def _class_scores(predictions: Sequence[Prediction], num_classes: int) -> list[ClassScore]:
+    labels = np.array([prediction.label for prediction in predictions if prediction.label >= 0], np.int64)
+    hits = np.array([prediction.label for prediction in predictions if prediction.is_correct], np.int64)
     num_videos, num_hits = np.bincount(labels, minlength=num_classes), np.bincount(hits, minlength=num_classes)
     return [
         ClassScore(number, int(videos), int(right) / int(videos) if videos else math.nan)

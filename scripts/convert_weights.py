@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import before_paddle  # noqa: F401
-import command_line
+import common.startup  # noqa: F401
+from common import command_line
 from models.weights import Weights, read_weights, write_weights
 from models.weights.names import NAMINGS, OURS, tensor_names
 
@@ -28,9 +28,7 @@ FORMATS = ".pdparams, .safetensors, or no suffix for the 2019 original's folder"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = command_line.OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_line.OneLineParser(__doc__)
     parser.add_argument("source", metavar="SRC", help="weights of any known format, in any known naming")
     parser.add_argument("destination", metavar="DST", nargs="?", help=f"what to write: {FORMATS}; left out: list SRC")
     parser.add_argument(

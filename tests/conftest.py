@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
-import before_paddle  # noqa: F401  isort: skip
+import common.startup  # noqa: F401  isort: skip
 import av
 import numpy as np
 import pytest
+
+from datareader.reader import ClipReader, Decoding
+from datareader.records import Record
+from datareader.sampling import Sampling
+from datareader.transforms import RandomView, Views
 
 NUM_CLASSES = 3
 SIDE = 64
@@ -57,6 +62,27 @@ def class_frames(label: int, rng: np.random.Generator, num_frames: int = 9) -> n
         frame[top : top + 28, left + i : left + i + 28] = 40
         frame[top : top + 28, left + i : left + i + 28, label] = 230
     return frames
+
+
+def clip_reader(
+    records: list[Record],
+    *,
+    clip_format: str = "mp4",
+    decoder: str = "selective",
+    timeout_sec: float | None = None,
+    seg_num: int = 3,
+    seglen: int = 1,
+    num_clips: int = 1,
+    short_size: int = 256,
+    target_size: int = 224,
+    crop: str = "center",
+    seed: int | None = None,
+    **settings,
+) -> ClipReader:
+    """A reader from plain settings; with a seed as in training."""
+    views = Views(short_size, target_size, crop) if seed is None else RandomView(short_size, target_size)
+    sampling = Sampling(seg_num, seglen, num_clips)
+    return ClipReader(records, Decoding(clip_format, decoder, timeout_sec), sampling, views, seed=seed, **settings)
 
 
 @pytest.fixture(autouse=True)

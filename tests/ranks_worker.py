@@ -24,7 +24,7 @@ def main() -> None:
     for verb, flags in json.loads(path.read_text()):
         result = VERBS[verb](flags)
         if verb == "test":
-            scores.append({key: value for key, value in result._asdict().items() if isinstance(value, int | float)})
+            scores.append({"num_videos": result.num_videos, "num_unreadable": result.num_unreadable, **result.scores})
     path.with_name("scores.json").write_text(json.dumps(scores))
 
 

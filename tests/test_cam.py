@@ -2,10 +2,10 @@ import numpy as np
 import paddle
 import pytest
 
-from evaluation.pictures import heat_sheet
-from models import create_model
-from models.cam import class_maps
-from models.cost import clip_cost
+from inference.cam import class_maps
+from inference.cost import clip_cost
+from inference.pictures import heat_sheet
+from models.registry import create_model
 
 
 @pytest.mark.parametrize("seglen, channels_last", [(1, False), (2, True)])

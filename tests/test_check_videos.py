@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-import command_line
+from common import command_line
 from conftest import grey_frames, write_video
 from dataset.jobs import Failure
 from dataset.kinetics import check_videos

@@ -6,13 +6,13 @@ import numpy as np
 import paddle
 import pytest
 
-from engine.checkpoint import (
+from common.whole_file import prepare_save_dir
+from training.checkpoint import (
     BEST,
     Checkpoints,
     Snapshot,
     TrainingState,
     load_training_state,
-    prepare_save_dir,
     save_checkpoint,
 )
 
@@ -114,17 +114,19 @@ def test_the_newest_whole_checkpoint_is_found_and_others_are_named(tmp_path, cap
 
 def test_old_ones_go_and_the_best_stays(tmp_path):
     checkpoints = Checkpoints(tmp_path, "TSN", keep_last=2)
-    checkpoints.save("epoch0_step5", snapshot(step=5))
-    checkpoints.save("epoch0_step10", snapshot(step=10))
-    checkpoints.save(BEST, snapshot(step=10))
+    checkpoints.save("epoch0_step5", snapshot(epoch=0, step_in_epoch=5))
+    checkpoints.save("epoch0_step10", snapshot(epoch=0, step_in_epoch=10))
+    checkpoints.save(BEST, snapshot(epoch=1, step_in_epoch=0))
     assert names(tmp_path) == ["TSN_best", "TSN_epoch0_step10", "TSN_epoch0_step5"]
-    checkpoints.save("epoch0", snapshot(step=10))  # takes the place of the one of the same step
-    assert names(tmp_path) == ["TSN_best", "TSN_epoch0", "TSN_epoch0_step5"]
+    checkpoints.save("epoch0", snapshot(epoch=1, step_in_epoch=0))  # takes the place of those within the epoch
+    assert names(tmp_path) == ["TSN_best", "TSN_epoch0"]
     for epoch in range(1, 5):
-        checkpoints.save(f"epoch{epoch}", snapshot(step=10 + 10 * epoch))
+        checkpoints.save(f"epoch{epoch}", snapshot(epoch=epoch + 1, step_in_epoch=0))
     assert names(tmp_path) == ["TSN_best", "TSN_epoch3", "TSN_epoch4"]
-    Checkpoints(tmp_path, "TSN").save("epoch5", snapshot(step=60))
-    assert len(names(tmp_path)) == 4, "none are deleted without keep_last"
+    everything = Checkpoints(tmp_path, "TSN")
+    everything.save("epoch5_step7", snapshot(epoch=5, step_in_epoch=7))
+    everything.save("epoch5", snapshot(epoch=6, step_in_epoch=0))
+    assert names(tmp_path) == ["TSN_best", "TSN_epoch3", "TSN_epoch4", "TSN_epoch5"], "no epoch's without keep_last"
 
 
 def test_what_a_killed_run_leaves_is_tidied_up(tmp_path):

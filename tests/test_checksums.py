@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-import checksums
+from common import checksums
 
 
 def test_a_folder_and_a_file_are_verified_and_sha256sum_agrees(tmp_path):

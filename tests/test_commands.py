@@ -14,10 +14,10 @@ import numpy as np
 import paddle
 import pytest
 
-import command_line
 import infer
 import test as test_verb
 import train
+from common import command_line
 from config import load_config
 from conftest import NUM_CLASSES, class_frames, small_flags, write_video
 from formula_weights import formula, formula_arrays, write_original_folder
@@ -147,14 +147,15 @@ def capture(caplog) -> str:
 def test_test_scores_every_video_and_counts_broken_ones_as_wrong(trained, small_set, tmp_path, caplog):
     weights = f"--weights={trained / 'TSN_epoch1'}"
     whole = test_verb.main([*small_flags(small_set), weights])
-    assert (whole.num_videos, whole.num_unreadable, whole.top5) == (7, 0, 1.0)
+    assert (whole.num_videos, whole.num_unreadable, whole.scores["top5"]) == (7, 0, 1.0)
     (tmp_path / "cut.mp4").write_bytes(b"no video")
     lines = [f"{small_set}/{line}" for line in (small_set / "val.list").read_text().splitlines()]
     (tmp_path / "broken.list").write_text("\n".join([lines[0], f"{tmp_path / 'cut.mp4'} 1", *lines[1:]]))
     broken = test_verb.main([*small_flags(small_set, TEST__filelist=tmp_path / "broken.list"), weights])
     assert (broken.num_videos, broken.num_unreadable) == (8, 1)
-    assert broken.top1 == pytest.approx(whole.top1 * 7 / 8) and broken.top5 == pytest.approx(7 / 8)
-    assert broken.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert broken.scores["top1"] == pytest.approx(whole.scores["top1"] * 7 / 8)
+    assert broken.scores["top5"] == pytest.approx(7 / 8)
+    assert broken.scores["loss"] == pytest.approx(whole.scores["loss"], rel=1e-6)
     assert f"1 of 8 videos could not be read: {tmp_path / 'cut.mp4'}" in capture(caplog)
 
 
@@ -181,7 +182,7 @@ def test_test_and_infer_agree(trained, small_set, tmp_path):
     results = infer.main([*flags, f"--save_dir={tmp_path}"])
     labels = [int(line.rsplit(" ", 1)[1]) for line in (small_set / "val.list").read_text().splitlines()]
     top1 = np.mean([result.class_ids[0] == label for result, label in zip(results, labels, strict=True)])
-    assert test_verb.main(flags).top1 == pytest.approx(top1)
+    assert test_verb.main(flags).scores["top1"] == pytest.approx(top1)
 
 
 def test_broken_training_videos_are_replaced_summed_up_and_limited(small_set, tmp_path, caplog):
@@ -201,7 +202,7 @@ def test_videos_that_had_to_be_decoded_in_order_are_summed_up(trained, small_set
     paths = [write_video(tmp_path / f"{number}.avi", class_frames(number, rng), crf=20) for number in range(2)]
     (tmp_path / "avi.list").write_text("".join(f"{path} {number}\n" for number, path in enumerate(paths)))
     flags = small_flags(small_set, TEST__filelist=tmp_path / "avi.list", TEST__num_reader_threads=0)
-    reason = "its times are those of decoding, not of showing"
+    reason = "its packets tell when frames are decoded, not when they are shown"
     monkeypatch.setenv("TSN_LOG_LEVEL", "debug")
     test_verb.main([*flags, f"--weights={trained / 'TSN_epoch1'}"])
     assert f"2 of 2 videos were decoded in order, more slowly (2: {reason})" in capture(caplog)
@@ -255,7 +256,7 @@ MISTAKES = {
     "unreadable video": (
         train, ["-o", "TRAIN.filelist={tmp}/unreadable.list"], "1 of 2 videos cannot be read, more than",
     ),
-    "all videos absent": (train, ["-o", "TRAIN.filelist={tmp}/absent.list"], "none of its 1 videos exists"),
+    "all videos absent": (train, ["-o", "TRAIN.filelist={tmp}/absent.list"], "none of its videos exists (it lists 1)"),
     "empty list": (train, ["-o", "TRAIN.filelist={tmp}/empty.list"], "empty.list: no videos in this list"),
     "label out of range": (train, ["-o", "TRAIN.filelist={tmp}/range.list"], "label 9 of"),
     "unwritable save folder": (train, ["--save_dir={tmp}/bad.list/run"], "bad.list/run: cannot write here"),

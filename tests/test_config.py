@@ -1,6 +1,7 @@
 import pytest
 
-from config import ConfigError, dump_config, load_config
+from common.config_files import ConfigError
+from config import dump_config, load_config
 
 CONFIG = "configs/tsn.txt"
 
@@ -62,7 +63,9 @@ def test_every_mistake_is_reported_at_once_with_origin_section_and_key(tmp_path)
     assert f"{where}: [TRAIN] epoch: expected a whole number, got 'many'" in lines
     assert f"{where}: [VALD]: unknown section; did you mean 'VALID'?" in lines
     assert any(line.startswith(f"{where}: [TEST] target_size is 512") for line in lines)
-    assert any(line.startswith("-o: [MODEL] num_layers is 51; known depths: 18, 34") for line in lines)
+    assert any(
+        line.startswith("-o: [MODEL] num_layers: expected one of 18, 34, 50, 101, 152, got 51") for line in lines
+    )
     assert len(lines) == 5
 
 
@@ -76,13 +79,14 @@ def test_every_mistake_is_reported_at_once_with_origin_section_and_key(tmp_path)
         ("TRAIN.batch_size=none", "expected a whole number, got None"),
         ("MODEL.image_std=[0.2, 0.2]", "a list of three numbers"),
         ("MODEL.image_std=[0.2, 0.2, 0]", "above 0"),
-        ("TRAIN.use_gpu=maybe", "True, False or auto"),
+        ("TRAIN.use_gpu=maybe", "expected one of True, False, auto"),
         ("TRAIN.momentum=1.0", "below 1"),
         ("TRAIN.max_bad_fraction=2", "between 0 and 1"),
         ("TRAIN.batch_size=0", "at least 1"),
         ("INFER.target_size=300", "must fit into the resized frame"),
-        ("MODEL.decoder=ffmpeg", "known decoders"),
-        ("MODEL.format=avi", "known formats"),
+        ("MODEL.decoder=ffmpeg", "expected one of selective, pyav, decord, opencv"),
+        ("MODEL.format=avi", "expected one of mp4, pkl"),
+        ("TEST.crop=10", "expected one of center, three, ten, got 10"),
         ("batch_size=8", "SECTION.key=value"),
         ("TRAIN.batch_size", "SECTION.key=value"),
     ],

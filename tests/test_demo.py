@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import command_line
+from common import command_line
 from datareader.records import read_list
 from dataset.demo import make_demo
 from dataset.jobs import Failure

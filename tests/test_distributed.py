@@ -17,7 +17,7 @@ import infer
 import test as test_verb
 import train
 from conftest import small_flags
-from engine.link import EXIT_CODE, Invitation, Link
+from distributed.link import EXIT_CODE, Invitation, Link
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch"]
@@ -78,8 +78,10 @@ def by_one(jobs, tmp_path_factory) -> tuple[Path, list[dict]]:
     out = tmp_path_factory.mktemp("by one")
     verbs = {"train": train.main, "test": test_verb.main, "infer": infer.main}
     results = [(verb, verbs[verb](flags)) for verb, flags in within(jobs, out)]
-    scores = [summary._asdict() for verb, summary in results if verb == "test"]
-    return out, [{key: one[key] for key in one if isinstance(one[key], int | float)} for one in scores]
+    summaries = [summary for verb, summary in results if verb == "test"]
+    return out, [
+        {"num_videos": one.num_videos, "num_unreadable": one.num_unreadable, **one.scores} for one in summaries
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_unreadable_videos_of_all_ranks_are_named_on_the_console(by_two):
 
 LINK_SCRIPT = """
 import signal, sys, time
-from engine.link import Invitation, Link
+from distributed.link import Invitation, Link
 rank = int(sys.argv[1])
 if rank == 0:
     invitation = Invitation()

@@ -185,7 +185,7 @@ def test_an_archive_cannot_write_outside_of_its_folder(server, home, name):
 
 def test_two_processes_at_once_download_once(server, home):
     server.pause_sec = 0.1
-    code = "import before_paddle; from models.weights import *; print(published_weights(TSN_KINETICS))"
+    code = "import common.startup; from models.weights import *; print(published_weights(TSN_KINETICS))"
     command = [sys.executable, "-c", code]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=100)[0].strip() for process in processes] == [str(home / "tsn_kinetics")] * 2

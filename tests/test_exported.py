@@ -9,14 +9,15 @@ import numpy as np
 import paddle
 import pytest
 
-import before_paddle  # noqa: F401
+import common.startup  # noqa: F401
 import export
 import infer
 import test as test_verb
 from conftest import NUM_CLASSES, small_flags
-from models import create_model
-from models.classifier import EagerClassifier
-from models.exported import is_exported, open_exported, read_card
+from inference.engines.eager import EagerPaddle
+from inference.exported import is_exported, open_exported, read_card
+from inference.session import read_config
+from models.registry import create_model
 from models.weights import load_weights, read_weights
 
 NAMES = ["red thing", "green thing", "蓝色的东西"]
@@ -56,7 +57,7 @@ def exports(weights, flags, tmp_path_factory):
 def test_any_number_of_clips_and_segments_gives_what_the_model_gives(name, exports, weights):
     model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
     load_weights(model, read_weights(weights))
-    source, exported = EagerClassifier(model), open_exported(exports[name], 1)
+    source, exported = EagerPaddle(model), open_exported(exports[name], 1)
     for clips, segments in ((1, 1), (2, 3), (5, 25)):
         frames = paddle.randint(0, 256, [clips, segments, 3, 64, 64]).astype("uint8")
         ours, theirs = source(frames), exported(frames)
@@ -153,6 +154,5 @@ def test_without_onnx_the_line_says_what_to_install(weights, flags, tmp_path, mo
 
 def test_a_checkpoint_brings_its_own_config(exports, small_set):
     """So does an export; --config takes its place."""
-    args = infer.parse_args([f"--weights={exports['paddle']}", "-o", "INFER.seg_num=5"])
-    config = infer.open_session.__globals__["config_of"](args, {})
+    config = read_config(exports["paddle"], None, ["INFER.seg_num=5"], {})
     assert (config.model.num_classes, config.infer.target_size, config.infer.seg_num) == (NUM_CLASSES, 64, 5)

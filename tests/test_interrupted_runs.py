@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import command_line
 import train
+from common import command_line
 from conftest import small_flags
-from engine.checkpoint import load_training_state
 from models.weights import read_weights
+from training.checkpoint import load_training_state
 
 IS_LONG = "TSN_LONG" in os.environ
 NUM_KILLS, NUM_EPOCHS = (30, 60) if IS_LONG else (2, 6)
@@ -93,7 +93,7 @@ def test_a_run_that_is_interrupted_again_and_again_ends_the_same_to_the_bit(smal
 
 
 def test_a_second_signal_ends_the_run_at_once():
-    code = "import os, signal\nfrom engine.signals import StopRequest\nwith StopRequest() as stop:\n"
+    code = "import os, signal\nfrom distributed.signals import StopRequest\nwith StopRequest() as stop:\n"
     code += "    os.kill(os.getpid(), signal.SIGINT)\n    print(stop.signal_number, flush=True)\n"
     code += "    os.kill(os.getpid(), signal.SIGTERM)\n    print('not reached')\n"
     command = [sys.executable, "-c", code]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import datareader.loader
-from datareader import READERS
+from conftest import clip_reader
 from datareader.loader import Loader
 from datareader.records import read_list
 
@@ -31,13 +31,19 @@ def records(small_set):
 def contents(loader: Loader, epoch: int) -> list:
     """Everything that the batches of an epoch hold, with arrays as bytes."""
     return [
-        (batch.frames.numpy().tobytes(), batch.labels.numpy().tolist(), batch.indices, batch.video_ids, batch.broken)
+        (
+            batch.frames.numpy().tobytes(),
+            batch.labels.numpy().tolist(),
+            batch.indices,
+            batch.video_ids,
+            batch.unreadable,
+        )
         for batch in loader.epoch(epoch)
     ]
 
 
 def test_order_and_content_do_not_depend_on_the_number_of_workers(records):
-    reader = READERS["TSN"](records, seed=1, max_broken=2, **SETTINGS)
+    reader = clip_reader(records, seed=1, max_unreadable=2, **SETTINGS)
     loaders = [Loader(reader, 5, shuffle_seed=1, num_workers=num_workers) for num_workers in (0, 1, 4)]
     epochs = [[contents(loader, epoch) for epoch in (0, 1)] for loader in loaders]
     assert epochs[0] == epochs[1] == epochs[2]
@@ -47,31 +53,31 @@ def test_order_and_content_do_not_depend_on_the_number_of_workers(records):
 
 
 def test_without_shuffling_every_video_comes_once_in_order(records):
-    loader = Loader(READERS["TSN"](records, **SETTINGS), 5, num_workers=2)
+    loader = Loader(clip_reader(records, **SETTINGS), 5, num_workers=2)
     batches = list(loader.epoch(0))
     assert len(loader) == len(batches) == 3
     assert [index for batch in batches for index in batch.indices] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
-    assert [entry for batch in batches for entry in batch.broken] == [[5, "no such file"]]
+    assert [entry for batch in batches for entry in batch.unreadable] == [[5, "no such file"]]
     assert batches[0].frames.shape == [5, 2, 3, 64, 64] and str(batches[0].frames.dtype) == "paddle.uint8"
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_batch_without_a_readable_video(records, num_workers):
-    loader = Loader(READERS["TSN"](records[5:6], **SETTINGS), 4, num_workers=num_workers)
+    loader = Loader(clip_reader(records[5:6], **SETTINGS), 4, num_workers=num_workers)
     (batch,) = loader.epoch(0)
-    assert batch.frames is None and batch.indices == [] and batch.broken == [[0, "no such file"]]
+    assert batch.frames is None and batch.indices == [] and batch.unreadable == [[0, "no such file"]]
 
 
 @pytest.mark.parametrize("num_clips, steps", [(33, 5), (32, 4), (7, 1), (2, 1), (1, 1)])
 def test_ranks_share_each_list_without_loss_or_repetition(records, num_clips, steps):
-    reader = READERS["TSN"]((records * 3)[:num_clips], **SETTINGS)
+    reader = clip_reader((records * 3)[:num_clips], **SETTINGS)
     keys = [list(Loader(reader, 8, rank=rank, num_ranks=2)._batches) for rank in range(2)]
     assert [len(rank_keys) for rank_keys in keys] == [steps, steps]
     assert sorted(index for rank in keys for (step,) in rank for _, index in step) == list(range(num_clips))
 
 
 def test_in_training_ranks_have_equal_shares_at_every_step(records):
-    reader = READERS["TSN"]((records * 3)[:33], seed=0, **SETTINGS)
+    reader = clip_reader((records * 3)[:33], seed=0, **SETTINGS)
     for num_clips, sizes in ((33, [4, 4, 4, 4]), (36, [4, 4, 4, 4, 2])):
         reader.records = (records * 3)[:num_clips]
         for rank in range(2):
@@ -82,7 +88,7 @@ def test_in_training_ranks_have_equal_shares_at_every_step(records):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_unexpected_error_in_a_reader_ends_the_run(records, num_workers):
-    reader = READERS["TSN"](records, **SETTINGS)
+    reader = clip_reader(records, **SETTINGS)
     reader.short_size = "a defect"
     with pytest.raises(TypeError if num_workers == 0 else SystemError):  # Paddle prints the worker's own error too
         list(Loader(reader, 4, num_workers=num_workers).epoch(0))
@@ -90,7 +96,7 @@ def test_an_unexpected_error_in_a_reader_ends_the_run(records, num_workers):
 
 def test_too_little_shared_memory_is_said_and_survived(records, monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(datareader.loader.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    reader = READERS["TSN"](records, **SETTINGS)
+    reader = clip_reader(records, **SETTINGS)
     loader = Loader(reader, 5, num_workers=1)
     assert "batches travel through pipes" in caplog.text
     assert np.concatenate([batch.labels.numpy() for batch in loader.epoch(0)]).shape == (11,)
@@ -98,12 +104,11 @@ def test_too_little_shared_memory_is_said_and_survived(records, monkeypatch, cap
 
 WORKERS_SCRIPT = """
 import multiprocessing, sys, time
-import before_paddle
-from datareader import READERS
+import common.startup
 from datareader.loader import Loader
 from datareader.records import read_list
 settings = {"clip_format": "mp4", "seg_num": 1, "seglen": 1, "short_size": 72, "target_size": 64}
-batches = Loader(READERS["TSN"](read_list(sys.argv[1]), **settings), 2, num_workers=2).epoch(0)
+batches = Loader(clip_reader(read_list(sys.argv[1]), **settings), 2, num_workers=2).epoch(0)
 next(batches)
 print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
 time.sleep(1000)

@@ -2,7 +2,7 @@ import numpy as np
 import paddle
 import pytest
 
-from models import create_model
+from models.registry import create_model
 from models.weights import Weights, load_weights, read_weights
 from models.weights.names import OURS
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import write_video
-from datareader import READERS
+from conftest import clip_reader, write_video
 from datareader.decode import VideoError, decode_video
 from datareader.loader import Loader
 from datareader.records import Record
@@ -50,7 +49,7 @@ def test_memory_of_a_worker_does_not_grow(small_clips):
     records = (records * (num_clips // len(records) + 1))[:num_clips]
     settings = {"clip_format": "mp4", "seg_num": 3, "seglen": 1, "short_size": 72, "target_size": 64}
     gc.collect()  # ends the workers of earlier tests' loaders
-    loader = Loader(READERS["TSN"](records, seed=0, **settings), 10, num_workers=1)
+    loader = Loader(clip_reader(records, seed=0, **settings), 10, num_workers=1)
     used_mb = []
     for batch in loader.epoch(0):
         (worker,) = multiprocessing.active_children()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import command_line
+from common import command_line
 from datareader.records import read_list
 from dataset.demo import make_demo
 from dataset.kinetics import make_lists

@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from models import create_model
 from models.normalize import Normalize
+from models.registry import create_model
 from models.resnet import ResNet
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import peer_networks
 from formula_weights import original_variables
-from models import create_model
+from models.registry import create_model
 from models.weights import load_weights, read_weights
 from models.weights.names import NAMINGS, OURS, find_naming, rename_table, tensor_names
 from torch_files import save

@@ -2,7 +2,7 @@ import numpy as np
 import paddle
 import pytest
 
-from engine.optimizer import create_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer, steps_per_epoch
+from training.optimizer import create_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer, steps_per_epoch
 
 
 def test_steps_per_epoch_as_the_original_counts():

@@ -9,23 +9,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.files import write_json
+from evaluation.predictions import Prediction, sort_classes
 from evaluation.report import Report, confident_mistakes
-from evaluation.results import top_predictions, write_json
-from evaluation.scores import Outcome, judge, summarize, summary_as_json, unreadable
+from evaluation.scores import summarize, summary_as_json
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FIGURES = ("top1", "top5", "mean_class_accuracy", "loss", "calibration_error", "num_videos")
 
 
-def made_up(num_classes: int, num_broken: int = 2) -> tuple[list[Outcome], list[str]]:
+def made_up(num_classes: int, num_broken: int = 2) -> tuple[list[Prediction], list[str]]:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(num_classes), 10 if num_classes < 50 else 5)
     logits = rng.normal(size=(len(labels), num_classes)) + 4.5 * np.eye(num_classes)[labels]
     logits[labels == 1, 0] += 5  # a class that is taken for another
     probabilities = np.float32(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
     names = [f"videos/<class> & {label}/{number}.mp4" for number, label in enumerate(labels)]
-    found = judge(top_predictions(names, probabilities, 20), probabilities, labels, rng.uniform(0, 0.2, len(labels)))
-    found += [unreadable(f"videos/broken {number}.mp4", 0, "damaged or no video") for number in range(num_broken)]
+    rows = zip(names, *sort_classes(probabilities), labels.tolist(), rng.uniform(0, 0.2, len(labels)), strict=True)
+    found = [Prediction(name, name, *best, label=label, read_sec=sec) for name, *best, label, sec in rows]
+    for name in (f"videos/broken {number}.mp4" for number in range(num_broken)):
+        found.append(Prediction(name, name, label=0, problem="damaged or no video"))
     if num_classes == 400:
         return found, (open("dataset/kinetics/kinetics400_labels.txt", encoding="utf-8").read().split("\n")[:400])
     return found, [f"<b>class</b> {number} 类" for number in range(num_classes)]
@@ -33,9 +36,9 @@ def made_up(num_classes: int, num_broken: int = 2) -> tuple[list[Outcome], list[
 
 @pytest.fixture(params=[2, 6, 400])
 def report(request, tmp_path):
-    """report.html and scores.json of made-up outcomes, with curves."""
-    outcomes, names = made_up(request.param)
-    summary = summarize(outcomes, request.param)
+    """report.html and scores.json of made-up predictions, with curves."""
+    predictions, names = made_up(request.param)
+    summary = summarize(predictions, request.param)
     rows = [
         {"event": event, "epoch": epoch, "loss": None if epoch == 2 else 2 / (epoch + 1), "top1": 1 - 1 / (epoch + 2)}
         for epoch in range(4)
@@ -46,12 +49,12 @@ def report(request, tmp_path):
     Report(
         about={"list": "my <test>.list", "engine": "Paddle", "seg_num": 9},
         summary=summary,
-        outcomes=outcomes,
+        predictions=predictions,
         class_names=names,
         metrics=tmp_path / "metrics.jsonl",
-        pictures={index: frames for index in confident_mistakes(outcomes)},
+        pictures={index: frames for index in confident_mistakes(predictions)},
     ).write(tmp_path / "report.html")
-    write_json(tmp_path / "scores.json", summary_as_json(summary, outcomes, names))
+    write_json(tmp_path / "scores.json", summary_as_json(summary, predictions, names))
     return tmp_path / "report.html"
 
 
@@ -71,14 +74,14 @@ def test_its_numbers_are_those_of_scores_json_and_it_asks_for_nothing_else(repor
 
 
 def test_it_shows_the_surest_mistakes_first():
-    outcomes, _ = made_up(6)
-    places = confident_mistakes(outcomes)
-    probabilities = [outcomes[place].prediction.probabilities[0] for place in places]
+    predictions, _ = made_up(6)
+    places = confident_mistakes(predictions)
+    probabilities = [predictions[place].confidence for place in places]
     assert 0 < len(places) <= 12 and probabilities == sorted(probabilities, reverse=True)
-    assert not any(outcomes[place].is_correct or outcomes[place].problem for place in places)
+    assert not any(predictions[place].is_correct or predictions[place].problem for place in places)
     assert places[0] == max(
-        (place for place, one in enumerate(outcomes) if not one.is_correct and not one.problem),
-        key=lambda place: outcomes[place].prediction.probabilities[0],
+        (place for place, one in enumerate(predictions) if not one.is_correct and not one.problem),
+        key=lambda place: predictions[place].confidence,
     )
 
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from safe_pickle import load_pickle
+from common.safe_pickle import load_pickle
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])

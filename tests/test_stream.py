@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from conftest import frame_numbers, grey_frames, write_video
-from datareader.overlay import copy_with_overlay
 from datareader.stream import PlayedFrame, Window, is_address, play, windows
 from datareader.video import VideoError
-from evaluation.pictures import draw_caption
+from inference.overlay import copy_with_overlay
+from inference.pictures import draw_caption
 
 
 def film(times_sec, made: list | None = None):

@@ -9,13 +9,13 @@ import pytest
 
 import train
 from conftest import small_flags
-from engine import checkpoint
-from engine.average import WeightAverage, decay_at
-from engine.checkpoint import load_training_state
-from engine.log import Metrics, table
-from engine.precision import Precision
-from models import create_model
+from models.registry import create_model
 from models.weights import read_weights
+from training import checkpoint
+from training.average import WeightAverage, decay_at
+from training.checkpoint import load_training_state
+from training.log import Metrics, table
+from training.precision import Precision
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-import command_line
+from common import command_line
 from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import decode_video
 from dataset.kinetics import transcode

@@ -4,15 +4,16 @@ import numpy as np
 import paddle
 import pytest
 
-from conftest import frame_numbers, grey_frames, write_video
-from datareader.kinetics_reader import KineticsReader
+from conftest import clip_reader, frame_numbers, grey_frames, write_video
 from datareader.loader import Loader
+from datareader.reader import ClipReader
 from datareader.records import Record
 from datareader.sampling import segment_indices
 from datareader.transforms import CROPS, View, center_view
-from engine.loop import predict
-from models import create_model
-from models.classifier import EagerClassifier
+from evaluation.predictions import probability_table
+from inference.engines.eager import EagerPaddle
+from inference.predict import predict
+from models.registry import create_model
 
 
 @pytest.mark.parametrize(
@@ -58,11 +59,9 @@ def video(tmp_path_factory) -> str:
     return str(write_video(tmp_path_factory.mktemp("views") / "video.mp4", frames))
 
 
-def reader_of(video: str, **settings) -> KineticsReader:
-    return KineticsReader(
-        [Record(video, 0, "video")] * 3, clip_format="mp4", short_size=72, target_size=64, seglen=1,
-        **{"seg_num": 4, **settings},
-    )  # fmt: skip
+def reader_of(video: str, **settings) -> ClipReader:
+    settings = {"seg_num": 4, "short_size": 72, "target_size": 64, **settings}
+    return clip_reader([Record(video, 0, "video")] * 3, **settings)
 
 
 def test_a_videos_place_holds_clip_after_clip_and_crop_after_crop(video):
@@ -80,15 +79,16 @@ def test_a_videos_place_holds_clip_after_clip_and_crop_after_crop(video):
 
 
 def classify(classifier, reader, batch_size, max_frames):
-    batches = Loader(reader, batch_size).epoch(0)
-    steps = list(predict(classifier, batches, lambda broken: None, reader.num_views, max_frames))
-    return tuple(np.concatenate([step[number] for step in steps]) for number in (1, 2))
+    """Probabilities in the order of the classes, and features."""
+    steps = predict(classifier, Loader(reader, batch_size).epoch(0), reader, max_frames=max_frames, keep_features=True)
+    predictions = [prediction for step in steps for prediction in step.predictions]
+    return probability_table(predictions, 5), np.stack([prediction.features for prediction in predictions])
 
 
 @pytest.fixture(scope="module")
 def classifier():
     paddle.seed(0)
-    return EagerClassifier(create_model("TSN", num_classes=5, num_layers=18))
+    return EagerPaddle(create_model("TSN", num_classes=5, num_layers=18))
 
 
 def test_one_view_is_the_plain_prediction_to_the_bit(video, classifier):

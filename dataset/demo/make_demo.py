@@ -17,12 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from command_line import OneLineParser, positive_int, run
+from common.command_line import OneLineParser, positive_int, run
+from common.processes import num_cores
 from dataset.demo.actions import ACTIONS
 from dataset.demo.clips import Clip
 from dataset.demo.contact_sheet import write_contact_sheet
 from dataset.jobs import Failure, run_jobs
-from processes import num_cores
 
 HERE = Path(__file__).resolve().parent
 VERSION = 1  # of the drawings: raise it when a change makes other pixels
@@ -33,9 +33,7 @@ INFER_CLIPS = 2  # of each class
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = OneLineParser(__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "data", help="the folder to make (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes another data set (default: 0)")
     parser.add_argument("--train_clips", type=positive_int, default=40, help="per class (default: 40)")

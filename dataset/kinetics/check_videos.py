@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tqdm import tqdm
 
-from command_line import run
+from common.command_line import run
 from datareader.sampling import segment_indices
 from datareader.selective import Doubt, decode_selectively
 from datareader.video import VideoError

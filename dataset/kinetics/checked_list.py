@@ -8,8 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from common.whole_file import whole_file
 from datareader.records import read_list
-from dataset.kinetics.whole_videos import whole_file
 
 OK, DAMAGED, BROKEN = "ok", "damaged", "broken"
 SELECTIVE = "selective"

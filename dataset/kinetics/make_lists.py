@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tqdm import tqdm
 
-from command_line import OneLineParser, run
-from datareader.records import VIDEO_SUFFIXES
+from common.command_line import OneLineParser, run
+from common.whole_file import whole_file
+from datareader.records import VIDEO_SUFFIXES, find_videos
 from dataset.kinetics.annotations import SPLITS, Row, read_annotations
-from dataset.kinetics.whole_videos import whole_file
 
 MISTAKES_SHOWN = 5
 
@@ -41,9 +41,7 @@ class Video(NamedTuple):
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = OneLineParser(__doc__)
     parser.add_argument("--annotations", type=Path, nargs="+", required=True, metavar="CSV", help="one or more")
     parser.add_argument("--videos", type=Path, required=True, metavar="FOLDER", help="where the videos are")
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
@@ -73,23 +71,16 @@ def number_labels(rows: list[Row], label_file: Path | None) -> dict[str, int]:
     return labels
 
 
-def find_videos(folder: Path) -> dict[str, list[str]]:
+def index_videos(folder: Path) -> dict[str, list[str]]:
     """{name without suffix: files below the folder}; a name that ends in two times stands there as `{id}_*` too."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; correct --videos")
-    found, seen = {}, set()
-    walk = os.walk(folder, onerror=lambda error: tqdm.write(f"passed over: {error}"), followlinks=True)
-    for parent, folders, names in tqdm(walk, desc="looking for videos", unit="folder", disable=None):
-        if os.path.realpath(parent) in seen:  # a link to a folder above would never end
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(parent))
-        folders.sort()
-        for name in names:
-            path, (stem, suffix) = os.path.join(parent, name), os.path.splitext(name)
-            if suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(path) and os.path.getsize(path):
-                for key in {stem, re.sub(r"_\d+_\d+$", "_*", stem)}:
-                    found.setdefault(key, []).append(path)
+    videos, _ = find_videos(folder, on_error=lambda error: tqdm.write(f"passed over: {error}"))
+    found: dict[str, list[str]] = {}
+    for video in tqdm(videos, desc="looking at videos", unit="file", disable=None):
+        if video.stat().st_size:  # an empty one is what a downloader has left of a failure
+            for key in {video.stem, re.sub(r"_\d+_\d+$", "_*", video.stem)}:
+                found.setdefault(key, []).append(str(video))
     return found
 
 
@@ -202,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     rows = [row for path in args.annotations for row in read_annotations(path)]
     labels = number_labels(rows, args.labels)
-    found = find_videos(args.videos)
+    found = index_videos(args.videos)
     videos = match(rows, found)
     if not any(paths for _, paths in videos):
         raise FileNotFoundError(

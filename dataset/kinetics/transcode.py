@@ -25,12 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import av
 from tqdm import tqdm
 
-from command_line import positive_int, run
+from common.command_line import positive_int, run
+from common.whole_file import unfinished, unfinished_path, whole_file
 from datareader.records import VIDEO_SUFFIXES, find_videos
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, JOBS_AHEAD, Failure, run_jobs
 from dataset.kinetics.encoding import encode, verify
-from dataset.kinetics.whole_videos import open_video, resumable, video_parser, whole_file
+from dataset.kinetics.whole_videos import open_video, resumable, video_parser
 
 TIMEOUT_SEC = 600.0
 WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -102,14 +103,14 @@ def transcode(job: Job, short_side: int, timeout_sec: float) -> Outcome:
     """
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        with open_video(str(job.source), timeout_sec) as video, whole_file(job.target) as file:
+        with open_video(str(job.source), timeout_sec) as video, unfinished(job.target) as path:
             try:
-                num_frames = encode(Path(file.name), video, short_side)
+                num_frames = encode(path, video, short_side)
             except av.FFmpegError as error:
                 if error.errno in WRITING_FAILED:
                     raise OSError(error.errno, os.strerror(error.errno), str(job.target)) from error
                 raise VideoError(f"cannot be encoded: {error.strerror}") from error
-            verify(Path(file.name), num_frames)
+            verify(path, num_frames)
             return Outcome("", bool(video.num_refused or video.reading_error))
     except VideoError as error:
         return Outcome(str(error), False)
@@ -132,8 +133,8 @@ def transcode_all(
 
 
 def remove_unfinished(job: Job) -> None:
-    """Remove what a process that was ended has left of its file; see whole_file."""
-    job.target.with_name(f".unfinished.{job.target.name}").unlink(missing_ok=True)
+    """Remove what a process that was ended has left of its file."""
+    unfinished_path(job.target).unlink(missing_ok=True)
 
 
 def write_failed(path: Path, outcomes: dict[Job, Outcome]) -> None:

@@ -25,11 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from PIL import Image
 from tqdm import tqdm
 
-from command_line import run
+from common.command_line import run
+from common.whole_file import whole_file
 from datareader.records import Record, read_list
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, Failure, run_jobs
-from dataset.kinetics.whole_videos import every_frame, open_video, resumable, video_parser, whole_file
+from dataset.kinetics.whole_videos import every_frame, open_video, resumable, video_parser
 
 JPEG_QUALITY = 95  # the highest that Pillow advises; the original took ffmpeg's best
 NUM_LABELS = 2**31  # what pickle.BININT holds

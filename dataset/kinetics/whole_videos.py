@@ -1,44 +1,27 @@
-"""What the commands over whole videos share: flags, every frame of a video, files that are whole or absent, the end."""
+"""What the commands over whole videos share: flags, every frame of a video, how a run ends."""
 
-import argparse
-import math
-import os
 import sys
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 
-from command_line import OneLineParser, positive_int
+from common.command_line import OneLineParser, positive_float, positive_int
+from common.processes import num_cores
 from datareader.video import Deadline, Video, VideoError
-from processes import num_cores
 
 
 def video_parser(description: str) -> OneLineParser:
     """The parser with the flags that these commands take; a command adds its own."""
-    parser = OneLineParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = OneLineParser(description)
     parser.add_argument(
         "--workers", type=positive_int, default=num_cores(), help="processes (default: one for each core)"
     )
     parser.add_argument(
-        "--timeout_sec", type=seconds, default=60.0, help="time that one video may take (default: %(default)g)"
+        "--timeout_sec", type=positive_float, default=60.0, help="time that one video may take (default: %(default)g)"
     )
     return parser
-
-
-def seconds(text: str) -> float:
-    """An argparse type: a time above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid number of seconds: {text!r}") from None
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no time; it must be above 0")
-    return number
 
 
 def open_video(path: str, timeout_sec: float) -> Video:
@@ -67,27 +50,6 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
         yield frame
     if first is None:
         raise VideoError("not one frame can be decoded")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; it appears at `path` when it is complete, and not at all if anything is raised before.
-
-    Raises:
-        OSError: it cannot be written; its filename says which.
-    """
-    unfinished = path.with_name(f".unfinished.{path.name}")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException as error:
-        unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a full disk does not say which file it was
-        raise
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Weights of any origin: download, read, rename, load with a report of what matched, write. Knows no config."""
 
 from models.weights.download import RESNET50_IMAGENET, TSN_KINETICS, Published, published_weights
-from models.weights.files import Weights, read_weights, write_weights
+from models.weights.files import Weights, find_weights, read_weights, write_weights
 from models.weights.loading import MatchReport, load_weights
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "MatchReport",
     "Published",
     "Weights",
+    "find_weights",
     "load_weights",
     "published_weights",
     "read_weights",

@@ -6,7 +6,6 @@ TSN_WEIGHTS_HOME moves the folder, TSN_WEIGHTS_URL the server.
 import http.client
 import logging
 import os
-import shutil
 import ssl
 import time
 import urllib.error
@@ -17,7 +16,8 @@ from typing import NamedTuple
 import filelock
 from tqdm import tqdm
 
-import checksums
+from common import checksums
+from common.whole_file import unfinished
 from models.weights.archives import flat_tar_files
 
 logger = logging.getLogger(__name__)
@@ -194,14 +194,8 @@ def _reason(error: Exception) -> str:
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive's files to a folder, which appears under its name when it is whole, checksums included."""
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with unfinished(folder) as hidden:
+        hidden.mkdir()
         for name, content in flat_tar_files(archive):
-            (unfinished / name).write_bytes(content)
-        checksums.record(unfinished)
-        os.replace(unfinished, folder)
-    except (OSError, ValueError):
-        shutil.rmtree(unfinished)
-        raise
+            (hidden / name).write_bytes(content)
+        checksums.record(hidden)

@@ -1,7 +1,6 @@
 """A weights file or folder of any origin -> its arrays under this project's names, and back."""
 
-import os
-import shutil
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +8,9 @@ import numpy as np
 import paddle
 import safetensors.numpy
 
-import checksums
-from models.weights.formats import KNOWN_FORMATS, read_arrays
+from common import checksums
+from common.whole_file import unfinished
+from models.weights.formats import KNOWN_FORMATS, MODEL_FILE, read_arrays
 from models.weights.names import (
     NAMINGS,
     NOT_WEIGHTS,
@@ -25,6 +25,8 @@ from models.weights.original import write_variable
 
 DATA_PARALLEL = "module."
 """What PyTorch's DataParallel puts before every name."""
+
+logger = logging.getLogger(__name__)
 
 
 class Weights(NamedTuple):
@@ -42,6 +44,17 @@ class Weights(NamedTuple):
 
     def description(self) -> str:
         return f"ResNet-{self.num_layers} in the names of {self.naming.title}"
+
+
+def find_weights(path: str | Path) -> Path:
+    """Where the weights are: the path itself, or, if that is the folder of a run, the best of its checkpoints."""
+    path = Path(path)
+    if not path.is_dir() or (path / MODEL_FILE).is_file():
+        return path
+    best = next((folder for folder in sorted(path.glob("*_best")) if (folder / MODEL_FILE).is_file()), None)
+    if best:
+        logger.info("%s is the folder of a run: taking its best checkpoint, %s", path, best)
+    return best or path
 
 
 def read_weights(path: str | Path) -> Weights:
@@ -88,31 +101,18 @@ def write_weights(
     if naming.head_is_transposed and weight in renamed:
         renamed[weight] = np.ascontiguousarray(renamed[weight].T)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished.{path.name}")
-    _remove(unfinished)  # of an earlier try that was killed
-    try:
+    with unfinished(path) as hidden:
         if as_folder:
-            unfinished.mkdir()
+            hidden.mkdir()
             for name, array in renamed.items():
-                write_variable(unfinished / name, array)
-            checksums.record(unfinished)
+                write_variable(hidden / name, array)
+            checksums.record(hidden)
         elif path.suffix == ".safetensors":
-            unfinished.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, ResNet-{num_layers}"}))
+            hidden.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, ResNet-{num_layers}"}))
         else:
-            paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(unfinished))
-        os.replace(unfinished, path)
-    except OSError:
-        _remove(unfinished)
-        raise
+            paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(hidden))
     if not as_folder:
         checksums.record(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -> Weights:

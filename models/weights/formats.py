@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import safetensors
 
-import checksums
+from common import checksums
+from common.safe_pickle import load_pickle
 from models.weights.archives import ARCHIVE_ERRORS, flat_tar_files, is_tar, zip_files
 from models.weights.dtypes import from_bfloat16
 from models.weights.original import looks_like_variable, parse_variable
 from models.weights.pytorch import LEGACY_BEGINNING, PICKLE_NAME, Tensor, read_legacy, read_zip
-from safe_pickle import load_pickle
 
 MODEL_FILE = "model.pdparams"
 PICKLE_BEGINNING = b"\x80"

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from common.safe_pickle import ALLOWED, PICKLE_ERRORS, PlainUnpickler
 from models.weights.dtypes import from_bfloat16
-from safe_pickle import ALLOWED, PICKLE_ERRORS, PlainUnpickler
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_BEGINNING = pickle.dumps(LEGACY_MAGIC, protocol=2)

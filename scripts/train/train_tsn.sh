@@ -13,7 +13,7 @@ if [ -n "${TSN_CPU_PROCS:-}" ]; then
     launch=(-m paddle.distributed.launch --nproc_per_node="$TSN_CPU_PROCS")
     set -- --use_gpu=False "$@"
 else
-    num_gpus=$(python -c 'import before_paddle, paddle; print(paddle.device.cuda.device_count())')
+    num_gpus=$(python -c 'import common.startup, paddle; print(paddle.device.cuda.device_count())')
     if [ "$num_gpus" -gt 1 ]; then
         launch=(-m paddle.distributed.launch --nproc_per_node="$num_gpus")
     fi

@@ -1,0 +1,138 @@
+"""What the commands share: common flags of the verbs, and how a mistake of the user's ends (one line, exit code 2)."""
+
+import argparse
+import difflib
+import dis
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_CONFIG = "configs/tsn.txt"
+USE_GPU = {"auto": "auto", "true": True, "false": False}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Answers a wrong command line with one line instead of the whole usage text, and names the nearest known flag."""
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._nearest(unknown[0])}")
+        return known
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+    def _nearest(self, flag: str) -> str:
+        written = flag.partition("=")[0]
+        plain = written.replace("-", "_").replace("__", "--", 1)  # as every flag here is spelt
+        nearest = difflib.get_close_matches(plain, self._option_string_actions, n=1)
+        return f"; did you mean {nearest[0]}?" if written.startswith("-") and nearest else ""
+
+
+def config_parser(description: str) -> OneLineParser:
+    """The parser with the flags that lead to a config."""
+    parser = OneLineParser(description)
+    parser.add_argument("--model_name", help="model to run (default: MODEL.name of the config)")
+    parser.add_argument(
+        "--config", default=DEFAULT_CONFIG, help=f"config file, ini or YAML (default: {DEFAULT_CONFIG})"
+    )
+    parser.add_argument(
+        "--use_gpu",
+        type=_use_gpu,
+        metavar="{auto,True,False}",
+        help="run on a GPU: auto takes one if there is one, True insists (default: auto)",
+    )
+    parser.add_argument(
+        "-o",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.key=value",
+        help="override any config key, for example -o TRAIN.batch_size=8; may be repeated; none empties a key",
+    )
+    return parser
+
+
+def add_weights(parser: OneLineParser) -> None:
+    """The flag --weights, which may bring a config too."""
+    parser.set_defaults(config=None)
+    parser.add_argument(
+        "--weights",
+        help="weights of any known format, a run's folder (its best checkpoint), or what export.py wrote (default: the "
+        "published ones, downloaded); without --config, a checkpoint or an export brings its own config, other weights "
+        f"take {DEFAULT_CONFIG}",
+    )
+
+
+def add_reading(parser: OneLineParser, log_interval: int) -> None:
+    """The flags of every verb that reads videos."""
+    parser.add_argument(
+        "--batch_size", type=positive_int, help="videos per step, over all ranks (default: the config's)"
+    )
+    parser.add_argument(
+        "--log_interval", type=positive_int, default=log_interval, help="steps between log lines (default: %(default)s)"
+    )
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1, as an argparse type."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid whole number: {text!r}") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small; it must be at least 1")
+    return number
+
+
+def positive_float(text: str) -> float:
+    """A number above 0, as an argparse type."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid number: {text!r}") from None
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is out of range; it must be above 0")
+    return number
+
+
+def _use_gpu(text: str) -> bool | str:
+    if text.lower() not in USE_GPU:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, True, False")
+    return USE_GPU[text.lower()]
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Call a verb's main; print a user's mistake on stderr, a line each, and exit with 2.
+
+    A user's mistake is a ValueError that this project's own code raises, or an error of the operating system. Any other
+    error is a defect and keeps its traceback.
+    """
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        if not (_raised_here(error) or getattr(error, "errno", None)):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether a `raise` statement of this project raised it, and not a library that it called."""
+    traceback = error.__traceback__
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    is_ours = os.path.abspath(code.co_filename).startswith(f"{PROJECT}{os.sep}")
+    return is_ours and dis.opname[code.co_code[traceback.tb_lasti]] == "RAISE_VARARGS"

@@ -1,0 +1,87 @@
+"""What a run says on the console: plain lines, a bar on a terminal, numbers as people write them."""
+
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+Item = TypeVar("Item")
+
+
+def start_logging() -> None:
+    """Plain lines on stdout, with the time in front; warnings say that they are warnings.
+
+    Raises:
+        ValueError: the environment variable TSN_LOG_LEVEL, "info" without it, is no level.
+    """
+    level = os.environ.get("TSN_LOG_LEVEL", "info").upper()
+    if level not in LEVELS:
+        raise ValueError(f"TSN_LOG_LEVEL is {level.lower()!r}; it takes {', '.join(LEVELS).lower()}")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Formatter())
+    root = logging.getLogger()
+    root.setLevel(level)
+    # Paddle may have put a console handler there, which would print every line twice
+    root.handlers = [old for old in root.handlers if type(old) is not logging.StreamHandler] + [handler]
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        severity = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {severity}{record.getMessage()}"
+
+
+@contextmanager
+def progress(batches: Iterable[Item], total: int | None, what: str, initial: int = 0) -> Iterator[Iterable[Item]]:
+    """A tqdm bar over the batches if stderr is a terminal; log lines appear above it."""
+    if not sys.stderr.isatty():
+        yield batches
+        return
+    with (
+        logging_redirect_tqdm(),
+        tqdm(batches, total=total, initial=initial, desc=what, unit="step", leave=False) as bar,
+    ):
+        yield bar
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number and its noun: "1 video", "2 videos"; `plural` where it takes no plain s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size(num_bytes: int) -> str:
+    """A file's size: "12 bytes", "3.4 kB", "94 MB"."""
+    for unit_bytes, unit in SIZE_UNITS:
+        if num_bytes >= unit_bytes:
+            number = num_bytes / unit_bytes
+            return f"{number:.{0 if number >= 10 else 1}f} {unit}"
+    return count(num_bytes, "byte")
+
+
+def written(paths: Iterable[Path]) -> str:
+    """The files that a run has written, each with its size, in the folder of the first."""
+    paths = list(paths)
+    names = ", ".join(f"{path.name} ({size(path.stat().st_size)})" for path in paths)
+    return f"wrote {names} into {paths[0].parent}"
+
+
+def command(*words: object) -> str:
+    """A command to type, quoted where a shell needs it."""
+    return shlex.join(map(str, words))

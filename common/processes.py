@@ -1,0 +1,30 @@
+"""Processes of this machine: how many make sense, and workers that end with their parent."""
+
+import multiprocessing
+import os
+import threading
+
+
+def num_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes_here() -> int:
+    """How many of the run's processes are on this machine, as paddle.distributed.launch tells them."""
+    return int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+
+
+def cores_each() -> int:
+    """Cores for each of the run's processes on this machine, at least one."""
+    return max(num_cores() // processes_here(), 1)
+
+
+def end_with_parent() -> None:
+    """Make this worker process end as soon as its parent has, even if that was killed and could not tell it to."""
+
+    def wait_and_end() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()

@@ -1,0 +1,91 @@
+"""Config section -> the records, reader and loader of a mode: "train", "valid", "test" or "infer"."""
+
+import logging
+
+from common.console import count
+from common.processes import cores_each
+from config import Config, ViewsConfig
+from datareader.decode import check_decoder
+from datareader.loader import Loader
+from datareader.reader import ClipReader, Decoding
+from datareader.records import Record, read_list
+from datareader.sampling import Sampling
+from datareader.transforms import RandomView, Views
+from distributed.ranks import Ranks
+
+logger = logging.getLogger(__name__)
+
+
+def build_records(config: Config, mode: str) -> list[Record]:
+    """The videos of a mode's list.
+
+    Raises:
+        ValueError, FileNotFoundError: no list is named, or see `read_list`.
+    """
+    list_path = getattr(config, mode).filelist
+    if list_path is None:
+        by_flag = ", or give --filelist or --video" if mode == "infer" else ""
+        by_interval = ", or --valid_interval=0 to train without validation" if mode == "valid" else ""
+        raise ValueError(f"no list of videos: set {mode.upper()}.filelist{by_flag}{by_interval}")
+    num_classes = None if mode == "infer" else config.model.num_classes
+    return read_list(list_path, config.model.format, num_classes)
+
+
+def build_reader(config: Config, mode: str, records: list[Record], seed: int | None = None) -> ClipReader:
+    """The clips of records, as a mode sees them. Only train draws at random, from the seed."""
+    model, section = config.model, getattr(config, mode)
+    check_decoder(model.decoder)
+    num_clips, crop = (section.num_clips, section.crop) if isinstance(section, ViewsConfig) else (1, "center")
+    sizes = (section.short_size, section.target_size)
+    return ClipReader(
+        records,
+        Decoding(model.format, model.decoder, model.decode_timeout_sec),
+        Sampling(section.seg_num or model.seg_num, model.seglen, num_clips),
+        RandomView(*sizes) if mode == "train" else Views(*sizes, crop),
+        num_classes=None if mode == "infer" else model.num_classes,
+        seed=seed if mode == "train" else None,
+        max_unreadable=int(config.train.max_bad_fraction * len(records)),
+    )
+
+
+def build_loader(
+    config: Config, mode: str, records: list[Record], ranks: Ranks = Ranks(), seed: int | None = None
+) -> Loader:
+    """The loader of records, as a mode sees them. Only train draws at random, from the seed."""
+    section, is_training = getattr(config, mode), mode == "train"
+    reader = build_reader(config, mode, records, seed)
+    batch_size = section.batch_size
+    if isinstance(section, ViewsConfig):  # no more videos per step than may be computed at once
+        batch_size = min(batch_size, ranks.num_ranks * max(section.max_frames_per_batch // reader.clip_shape[0], 1))
+    batch_size = _whole_shares(mode, batch_size, ranks.num_ranks)
+    return Loader(
+        reader,
+        batch_size,
+        shuffle_seed=seed if is_training else None,
+        num_workers=_num_workers(section.num_reader_threads, len(records), batch_size),
+        rank=ranks.rank,
+        num_ranks=ranks.num_ranks,
+        even_ranks=is_training,
+    )
+
+
+def _whole_shares(mode: str, batch_size: int, num_ranks: int) -> int:
+    """A batch size that ranks can share equally. Training's stays as it is, because results depend on it."""
+    if batch_size % num_ranks == 0:
+        return batch_size
+    if mode == "train":
+        raise ValueError(
+            f"[TRAIN] batch_size is {batch_size}, which {num_ranks} ranks cannot share equally; "
+            f"make it a multiple of {num_ranks}"
+        )
+    whole = -(-batch_size // num_ranks) * num_ranks
+    logger.info(
+        "[%s] batch size %d instead of %d, so that %s share it",
+        mode.upper(), whole, batch_size, count(num_ranks, "rank"),
+    )  # fmt: skip
+    return whole
+
+
+def _num_workers(wanted: int, num_clips: int, batch_size: int) -> int:
+    """As many worker processes as wanted, unless there are fewer cores per process or fewer batches to read."""
+    return min(wanted, cores_each(), -(-num_clips // batch_size))

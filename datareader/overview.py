@@ -1,0 +1,81 @@
+"""What a list holds, in a line, and what looks wrong with it: seen before training starts, not after."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from common.console import count
+from datareader.records import Record
+
+CLASSES_SHOWN = 12  # up to so many are named each
+NAMES_SHOWN = 3
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+logger = logging.getLogger(__name__)
+
+
+def report_list(heading: str, list_path: str | None, records: list[Record], class_names: list[str]) -> None:
+    """Say what a labelled list holds, and warn where something looks wrong.
+
+    Args:
+        heading: begins each line.
+        class_names: of all classes, in label order.
+    """
+    logger.info("%s %s: %s", heading, list_path, describe_list(records, class_names))
+    for warning in list_warnings(records, class_names):
+        logger.warning("%s %s: %s", heading, list_path, warning)
+
+
+def describe_list(records: list[Record], class_names: list[str]) -> str:
+    """The number of videos, and of each class where the list has labels."""
+    numbers, videos = _class_numbers(records), count(len(records), "video")
+    if not numbers:
+        return videos
+    if len(class_names) <= CLASSES_SHOWN:
+        return f"{videos}: {', '.join(f'{name} {numbers[label]}' for label, name in enumerate(class_names))}"
+    fewest, most = min(numbers, key=numbers.get), max(numbers, key=numbers.get)
+    return (
+        f"{videos} of {count(len(numbers), 'class', 'classes')}: from {numbers[fewest]} ({class_names[fewest]}) to "
+        f"{numbers[most]} ({class_names[most]})"
+    )
+
+
+def list_warnings(records: list[Record], class_names: list[str]) -> list[str]:
+    """What looks wrong; empty if nothing does."""
+    warnings, numbers = picture_warnings(records), _class_numbers(records)
+    absent = [name for label, name in enumerate(class_names) if label not in numbers]
+    if len(numbers) == 1:
+        warnings.append(f"all videos are of one class, {class_names[next(iter(numbers))]}")
+    elif numbers and absent:
+        warnings.append(
+            f"{len(absent)} of the {count(len(class_names), 'class', 'classes')} have no video ({_first(absent)}); is "
+            "MODEL.num_classes right?"
+        )
+    return warnings
+
+
+def picture_warnings(records: list[Record]) -> list[str]:
+    """A warning if files are pictures by their names."""
+    pictures = [record.name for record in records if Path(record.name).suffix.lower() in PICTURE_SUFFIXES]
+    if not pictures:
+        return []
+    return [f"{count(len(pictures), 'file')} by name no video but a picture ({_first(pictures)}); TSN needs videos"]
+
+
+def overlap_warning(training: list[Record], validation: list[Record]) -> str:
+    """A warning if both lists name the same videos; empty if they do not."""
+    shared = {record.path for record in training} & {record.path for record in validation}
+    if not shared:
+        return ""
+    return (
+        f"{count(len(shared), 'video')} of the validation list (it has {len(validation)}) also in the training list: "
+        "its scores say little about new videos"
+    )
+
+
+def _class_numbers(records: list[Record]) -> Counter:
+    return Counter(record.label for record in records if record.label is not None)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")

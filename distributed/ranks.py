@@ -1,0 +1,119 @@
+"""Start-up of a process: its device, its seeds, its rank; and what ranks share.
+
+GPU paths follow Paddle's documentation; this project's tests run on CPU only.
+"""
+
+import logging
+import os
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import paddle
+
+from common.console import count
+from common.processes import num_cores, processes_here
+from distributed.link import Invitation, Link
+
+logger = logging.getLogger(__name__)
+
+
+class Ranks(NamedTuple):
+    """This process's place among the processes that `paddle.distributed.launch` started; alone without it."""
+
+    rank: int = 0
+    num_ranks: int = 1
+    link: Link | None = None
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Every rank's value, what JSON can hold, in the order of ranks; each rank has to call it as often."""
+        return self.link.exchange(value) if self.link else [value]
+
+    def sums(self, values: list[float]) -> list[float]:
+        """The sums over all ranks of each of the values."""
+        return [sum(column) for column in zip(*self.exchange(values), strict=True)]
+
+    def chain(self, entries: Iterable[Iterable[Any]]) -> list[list[Any]]:
+        """Every rank's entries, one rank after the other."""
+        return [entry for part in self.exchange([list(entry) for entry in entries]) for entry in part]
+
+    def leave(self) -> None:
+        """Say that this rank has done its work. One that ends without it takes the others down."""
+        if self.link:
+            self.link.leave()
+
+
+def start(use_gpu: bool | str) -> Ranks:
+    """Choose the device and join the other ranks.
+
+    Args:
+        use_gpu: True, False or "auto" (a GPU if Paddle can use one).
+
+    Raises:
+        ValueError: use_gpu is True and there is no usable GPU.
+    """
+    has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if use_gpu is True and not has_gpu:
+        reason = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is built for CPUs only"
+        raise ValueError(
+            f"use_gpu is True, but {reason}; use --use_gpu=auto, or requirements-gpu.txt on a machine with a CUDA GPU"
+        )
+    environment = paddle.distributed.ParallelEnv()
+    if has_gpu and use_gpu:
+        paddle.set_device(f"gpu:{environment.device_id}")
+    else:
+        paddle.set_device("cpu")
+        os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+        _say_threads()
+    return _join(environment) if environment.world_size > 1 else Ranks()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all generators: the weights' initial values come from them, samples have random streams of their own."""
+    random.seed(seed)
+    np.random.seed(seed)
+    paddle.seed(seed)
+
+
+def on_gpu() -> bool:
+    return paddle.device.get_device().startswith("gpu")
+
+
+def gpu_number() -> int | None:
+    """The number of the GPU that this process runs on; None on a CPU."""
+    return int(paddle.device.get_device().partition(":")[2] or 0) if on_gpu() else None
+
+
+def parallel(model: paddle.nn.Layer, ranks: Ranks) -> paddle.nn.Layer:
+    """The model with its gradients averaged over the ranks, and with rank 0's weights; itself if there is one rank."""
+    return paddle.DataParallel(model) if ranks.num_ranks > 1 else model
+
+
+def broadcast(tensors: list[paddle.Tensor], ranks: Ranks) -> None:
+    """Give every rank the values that rank 0 has."""
+    if ranks.num_ranks > 1:
+        for tensor in tensors:
+            paddle.distributed.broadcast(tensor, src=0)
+
+
+def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
+    paddle.distributed.init_parallel_env()
+    rank, num_ranks = environment.rank, environment.world_size
+    invitation = Invitation() if rank == 0 else None
+    address = paddle.to_tensor([invitation.port, invitation.key] if invitation else [0, 0], "int64")
+    paddle.distributed.broadcast(address, src=0)
+    if invitation:
+        return Ranks(rank, num_ranks, Link.host(invitation, num_ranks))
+    host = environment.trainer_endpoints[0].rpartition(":")[0]
+    return Ranks(rank, num_ranks, Link.join(host, *map(int, address.numpy()), rank))
+
+
+def _say_threads() -> None:
+    threads = os.environ.get("OMP_NUM_THREADS", "?")
+    logger.info(
+        "on the CPU: %s of %s thread(s) each, on %s",
+        count(processes_here(), "process", "processes"),
+        threads,
+        count(num_cores(), "core"),
+    )

@@ -1,0 +1,1 @@
+"""Predictions -> scores, files, report, plots."""

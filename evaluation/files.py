@@ -1,0 +1,236 @@
+"""Predictions -> files that other programs read. Knows no model."""
+
+import csv
+import io
+import json
+import pickle
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.whole_file import whole_file, write_bytes
+from evaluation.predictions import Prediction, best_classes, class_name
+
+NUMBERS = re.compile(r"\[\n\s+[-\d][-+.\de,\s]*\]")
+"""A list of numbers, as json.dumps indents it. No string begins with a bracket and a line's end."""
+CSV_CLASSES = 5  # classes per video in a CSV file
+
+
+def write_pickle(path: Path, predictions: Iterable[Prediction]) -> None:
+    """A pickled list of plain (video_id, [probabilities], [class ids])."""
+    write_bytes(path, pickle.dumps([prediction.plain() for prediction in predictions], protocol=2))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Indented, but a list of numbers on one line."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = NUMBERS.sub(lambda match: " ".join(match[0].split()), text)
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _result_pickle(path: Path, predictions: Sequence[Prediction], class_names: list[str] | None) -> None:
+    write_pickle(path, predictions)
+
+
+def _result_lines(path: Path, predictions: Sequence[Prediction], class_names: list[str] | None) -> None:
+    write_text(path, "".join(json_line(prediction, class_names) for prediction in predictions))
+
+
+def _result_table(path: Path, predictions: Sequence[Prediction], class_names: list[str] | None) -> None:
+    header = ["path", "problem"]
+    for place in range(1, CSV_CLASSES + 1):
+        header += [f"class_id_{place}", f"class_name_{place}", f"probability_{place}"]
+    rows = []
+    for prediction in predictions:
+        named = best_classes(prediction, class_names, CSV_CLASSES)
+        row = [prediction.path, prediction.problem or None]
+        for class_id, best in zip(prediction.class_ids.tolist(), named, strict=False):
+            row += [class_id, *best]
+        rows.append(row + [None] * (len(header) - len(row)))
+    write_csv(path, header, rows)
+
+
+OUTPUTS: dict[str, Callable[[Path, Sequence[Prediction], list[str] | None], None]] = {
+    "": _result_pickle,
+    ".jsonl": _result_lines,
+    ".csv": _result_table,
+}
+"""What infer leaves: the ending of a file's name -> what writes it."""
+
+
+def json_line(prediction: Prediction, class_names: list[str] | None) -> str:
+    """A video's line in a .jsonl file."""
+    video_id, probabilities, class_ids = prediction.plain()
+    row = {
+        "path": prediction.path,
+        "video_id": video_id,
+        "probabilities": probabilities,
+        "class_ids": class_ids,
+        "class_names": [class_name(class_id, class_names) for class_id in class_ids],
+        "problem": prediction.problem or None,
+    }
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+class ResultFiles:
+    """The files of OUTPUTS; the .jsonl one gets a line as soon as a video is done, all are written anew in the end.
+
+    Args:
+        folder: exists.
+        stem: what the files' names begin with.
+        class_names: in label order; None: classes go by number.
+    """
+
+    def __init__(self, folder: Path, stem: str, class_names: list[str] | None):
+        self.paths = {ending: folder / f"{stem}{ending}" for ending in OUTPUTS}
+        self.lines = self.paths[".jsonl"]
+        self._settings = folder / f"{stem}.settings.json"
+        self._class_names = class_names
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Forget the results of an earlier run; the settings are what these results depend on."""
+        self.lines.unlink(missing_ok=True)
+        write_json(self._settings, settings)
+
+    def go_on(self, settings: dict[str, Any]) -> dict[str, Prediction]:
+        """The videos that an earlier run could read, by path; begins if there was none.
+
+        Raises:
+            ValueError: that run had other settings, or its file is damaged.
+        """
+        if not self.lines.is_file():
+            self.begin(settings)
+            return {}
+        theirs = json.loads(self._settings.read_text(encoding="utf-8")) if self._settings.is_file() else {}
+        changed = [
+            f"{key} was {theirs.get(key)}, is {value}" for key, value in settings.items() if theirs.get(key) != value
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.lines}: was made with other settings ({'; '.join(changed)}); run without --skip_done, or "
+                "choose another --save_dir"
+            )
+        content = self.lines.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:  # the run was killed while it wrote the last line
+            self.lines.write_bytes(whole)
+        try:
+            found = [_of_row(json.loads(line)) for line in whole.splitlines()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.lines}: damaged ({error!r}); delete it, or run without --skip_done") from error
+        return {prediction.path: prediction for prediction in found if len(prediction.class_ids)}
+
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        """Write videos that are done."""
+        with self.lines.open("a", encoding="utf-8") as file:
+            file.writelines(json_line(prediction, self._class_names) for prediction in predictions)
+
+    def finish(self, predictions: Sequence[Prediction]) -> list[Path]:
+        """Write all files anew, in this order; returns which."""
+        for ending, path in self.paths.items():
+            OUTPUTS[ending](path, predictions, self._class_names)
+        return [*self.paths.values(), self._settings]
+
+
+def _of_row(row: dict[str, Any]) -> Prediction:
+    fields = [row["path"], row["video_id"], row["probabilities"], row["class_ids"], []]
+    return Prediction.from_json(fields)
+
+
+class Features:
+    """The features of videos in a `.npz` file: `features`, float32 (N, num_features), and `paths`, text (N,).
+
+    A video that cannot be read has none.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows: dict[str, np.ndarray] = {}
+
+    def load(self) -> None:
+        """Go on from an earlier run's file, if there is one.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if not self.path.is_file():
+            return
+        try:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                self.rows = dict(zip(arrays["paths"].tolist(), arrays["features"], strict=True))
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.path}: damaged ({error}); delete it, or run without --skip_done") from error
+
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        self.rows |= {prediction.path: prediction.features for prediction in predictions if not prediction.problem}
+
+    def save(self) -> None:
+        features = np.stack(list(self.rows.values())) if self.rows else np.zeros((0, 0))
+        with whole_file(self.path) as file:
+            np.savez(file, features=features.astype(np.float32), paths=np.array(list(self.rows), np.str_))
+
+
+class OutputNames:
+    """A file name for each video, which no other video has: what its file is called, without the ending.
+
+    Videos that would share it keep their endings, and if need be as many of their folders as tell them apart.
+
+    Args:
+        video_ids: all that are known beforehand: their names then do not depend on which of them come, nor in which
+            order.
+    """
+
+    def __init__(self, video_ids: Iterable[str] = ()):
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+        waiting, length = dict.fromkeys(video_ids), 0
+        candidates = {video_id: _candidates(video_id) for video_id in waiting}
+        while waiting and length < max(map(len, candidates.values())):
+            names = {video_id: candidates[video_id][min(length, len(candidates[video_id]) - 1)] for video_id in waiting}
+            claims = Counter(name.lower() for name in names.values())  # some file systems do not tell case
+            for video_id, name in names.items():
+                if claims[name.lower()] == 1 and name.lower() not in self._taken:
+                    self._take(video_id, name)
+                    del waiting[video_id]
+            length += 1
+        for video_id in waiting:
+            self.name(video_id)
+
+    def name(self, video_id: str) -> str:
+        """The same for the same video."""
+        if video_id not in self._names:
+            candidates = _candidates(video_id)
+            number, name = 2, next((one for one in candidates if one.lower() not in self._taken), "")
+            while not name or name.lower() in self._taken:
+                name, number = f"{candidates[-1]}_{number}", number + 1
+            self._take(video_id, name)
+        return self._names[video_id]
+
+    def _take(self, video_id: str, name: str) -> None:
+        self._names[video_id] = name
+        self._taken.add(name.lower())
+
+
+def _candidates(video_id: str) -> list[str]:
+    """What a video's outputs may be called, the plainest first: stem, file name, then folder by folder before it."""
+    path = Path(re.sub(r"^\w+://|[?#].*$", "", video_id))
+    parts = [*(part for part in path.parts[:-1] if part.strip("./")), path.name or "video"]
+    names = [path.stem or "video", *("_".join(parts[start:]) for start in range(len(parts) - 1, -1, -1))]
+    return [re.sub(r"[^\w.\- ]", "_", name)[-120:] for name in names]

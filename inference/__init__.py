@@ -1,0 +1,1 @@
+"""Weights -> predictions: engines, sessions, long videos, exports, drawings."""

@@ -1,0 +1,107 @@
+"""Batches -> predictions: an engine run over the views of each video, gathered over ranks, in the list's order."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from datareader.loader import Batch
+from datareader.reader import ClipReader
+from datareader.records import Record
+from distributed.ranks import Ranks
+from distributed.signals import StopRequest
+from evaluation.predictions import NOTHING, Prediction, sort_classes
+from inference.engines.engine import Classified, Engine
+
+
+class Step(NamedTuple):
+    """What came of one step."""
+
+    predictions: list[Prediction]
+    """The predictions of all ranks, in the list's order; those of the steps, one after the other, follow it too."""
+    seen: list[tuple[Record, Prediction, paddle.Tensor]]
+    """The readable videos of this rank, with the frames of their first view, uint8 (T, 3, H, W)."""
+
+
+def predict(
+    engine: Engine,
+    batches: Iterable[Batch],
+    reader: ClipReader,
+    *,
+    max_frames: int | None = None,
+    keep_features: bool = False,
+    ranks: Ranks = Ranks(),
+    stop: StopRequest | None = None,
+) -> Iterator[Step]:
+    """Classify every video once; its probabilities and features are averaged over its views.
+
+    Args:
+        batches: what `reader` has read, in the list's order.
+        max_frames: the engine gets no more at once, but for one whole view at least; None: all.
+        keep_features: whether predictions carry features.
+        stop: ends the steps, on all ranks, after the one in which a rank was asked to stop.
+    """
+    for batch in batches:
+        own = _predictions(engine, batch, reader, max_frames, keep_features)
+        frames = zip(batch.indices, batch.frames if batch.indices else (), strict=False)
+        view_frames = reader.sampling.frames_per_clip
+        seen = [(reader.records[index], own[index], clip[:view_frames]) for index, clip in frames]
+        yield Step(_gather([own[index] for index in sorted(own)], ranks, stop), seen)
+        if stop and stop.signal_number:
+            return
+
+
+def classify_views(engine: Engine, frames: paddle.Tensor, num_views: int, max_frames: int | None = None) -> Classified:
+    """What an engine says of clips, averaged over their views.
+
+    Args:
+        frames: uint8 (N, num_views * T, 3, H, W), view after view.
+        max_frames: see `predict`.
+    """
+    num_clips, num_frames, *picture = frames.shape
+    view_frames = num_frames // num_views
+    views = frames.reshape([num_clips * num_views, view_frames, *picture])
+    at_once = max((max_frames or len(views) * view_frames) // view_frames, 1)
+    parts = [engine(views[start : start + at_once]) for start in range(0, len(views), at_once)]
+    probabilities, features = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if num_views == 1:
+        return Classified(probabilities, features)
+    return Classified(*(array.reshape(num_clips, num_views, -1).mean(axis=1) for array in (probabilities, features)))
+
+
+def _predictions(
+    engine: Engine, batch: Batch, reader: ClipReader, max_frames: int | None, keep_features: bool
+) -> dict[int, Prediction]:
+    """This rank's predictions by place in the list: the batch's rows and its unreadable videos."""
+    found = {}
+    for index, problem in batch.unreadable:
+        name, label = reader.records[index].name, reader.records[index].label
+        found[index] = Prediction(name, name, label=-1 if label is None else label, problem=problem)
+    if not batch.indices:
+        return found
+    classified = classify_views(engine, batch.frames, reader.num_views, max_frames)
+    probabilities, class_ids = sort_classes(classified.probabilities)
+    labels = batch.labels.tolist()
+    for row, index in enumerate(batch.indices):
+        found[index] = Prediction(
+            reader.records[index].name,
+            batch.video_ids[row],
+            probabilities[row],
+            class_ids[row],
+            classified.features[row] if keep_features else NOTHING,
+            labels[row],
+            batch.read_sec[row],
+        )
+    return found
+
+
+def _gather(own: list[Prediction], ranks: Ranks, stop: StopRequest | None) -> list[Prediction]:
+    """Every rank's predictions; a stop that one of them was asked for is asked of all."""
+    if ranks.num_ranks == 1:
+        return own
+    signal_number = stop.signal_number if stop else 0
+    everyones = ranks.exchange([signal_number, [prediction.as_json() for prediction in own]])
+    if stop:
+        stop.signal_number = max(number for number, _ in everyones)
+    return [Prediction.from_json(fields) for _, part in everyones for fields in part]

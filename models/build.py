@@ -1,0 +1,42 @@
+"""Config section MODEL -> a network, and the published weights that fit it."""
+
+from pathlib import Path
+
+from paddle import nn
+
+from config import Config, ModelConfig
+from models.registry import arguments_of, create_model, model_entry
+from models.weights import Published, published_weights
+
+
+def network_keys(model: ModelConfig) -> list[str]:
+    """The keys of MODEL that make its network what it is: weights fit only a network of the same values."""
+    return [key for key in arguments_of(model.name) if hasattr(model, key)]
+
+
+def build_model(config: Config, channels_last: bool = False) -> nn.Layer:
+    """The network, with weights drawn at random; channels_last: convolve in NHWC layout."""
+    model = config.model
+    arguments = {key: getattr(model, key) for key in network_keys(model)}
+    return create_model(model.name, **arguments, channels_last=channels_last)
+
+
+def fetch_published_weights(config: Config, published: Published | None = None) -> Path:
+    """The folder of published weights, downloaded if need be; what cannot fit the model is refused before that.
+
+    Args:
+        published: which ones; None: the model's own.
+    """
+    model = config.model
+    published = published or model_entry(model.name).published
+    if published is None:
+        raise ValueError(f"no weights of {model.name} were published; give --weights")
+    fits = {"num_layers": published.num_layers, "num_classes": published.num_classes, "seglen": 1}
+    for key, theirs in fits.items():
+        ours = getattr(model, key)
+        if theirs is not None and ours != theirs:
+            raise ValueError(
+                f"the published weights, {published.name}, are for {key} {theirs}, but MODEL.{key} is {ours}; "
+                f"{published.other_way}"
+            )
+    return published_weights(published)

@@ -1,0 +1,1 @@
+"""Weights <- data: a training run, its steps, its checkpoints."""

@@ -1,0 +1,209 @@
+"""Config and flags -> a training run: its learner, its schedule, the point where it starts or goes on."""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from common.console import count
+from common.whole_file import prepare_save_dir
+from config import Config, dump_config
+from datareader.build import build_loader, build_records
+from datareader.overview import overlap_warning, report_list
+from datareader.records import Record
+from datareader.unreadable import UnreadableVideos
+from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
+from evaluation.predictions import class_name, read_class_names
+from models.build import build_model, fetch_published_weights
+from models.weights import RESNET50_IMAGENET, find_weights, load_weights, read_weights
+from training.average import WeightAverage
+from training.checkpoint import Checkpoints, TrainingState, load_training_state
+from training.log import Metrics
+from training.meter import ScoreMeter
+from training.optimizer import create_optimizer, learning_rate_at, restore_optimizer, steps_per_epoch
+from training.precision import Precision
+from training.resume import AUTO, choose_checkpoint, list_digest, resumed_state
+from training.run import TRAINED, Run
+from training.steps import Learner
+
+logger = logging.getLogger("train")
+
+
+@contextmanager
+def open_checkpoints(save_dir: Path, config: Config, ranks: Ranks) -> Iterator[Checkpoints]:
+    """The checkpoints in --save_dir; while the context lasts, no other run may write there."""
+    goes_on = config.train.on_save_error == "continue"
+    checkpoints = Checkpoints(save_dir, config.model.name, config.train.keep_last, goes_on)
+    if ranks.rank != 0:
+        yield checkpoints
+        return
+    prepare_save_dir(save_dir)
+    with checkpoints.alone():
+        yield checkpoints
+
+
+def build_run(
+    config: Config,
+    ranks: Ranks,
+    checkpoints: Checkpoints,
+    *,
+    resume: str | None,
+    pretrain: str | None,
+    seed: int | None,
+    log_interval: int,
+    valid_interval: int,
+) -> Run:
+    """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags."""
+    path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
+    saved, arrays = (path and load_training_state(path)) or (None, {})
+    seed = seed if seed is not None else saved.seed if saved else 0
+    seed_everything(seed)
+    model = build_model(config, config.train.channels_last)
+    lists = _read_lists(config, ranks, has_validation=valid_interval > 0)
+    train_loader = build_loader(config, "train", lists["train"], ranks, seed)
+    state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=list_digest(lists["train"]))
+    if saved:
+        state = resumed_state(path, saved, state, config, len(train_loader), is_auto=resume == AUTO)
+    _load_start(model, path, pretrain, config)
+    learner = build_learner(config, model, len(lists["train"]), ranks)
+    if saved:
+        _restore(learner, model, saved, arrays)
+    run = Run(
+        ranks=ranks,
+        model=model,
+        learner=learner,
+        train_loader=train_loader,
+        valid_loader=build_loader(config, "valid", lists["valid"], ranks) if "valid" in lists else None,
+        num_classes=config.model.num_classes,
+        num_epochs=config.train.epoch,
+        log_interval=log_interval,
+        valid_interval=valid_interval,
+        save_interval_steps=config.train.save_interval_steps,
+        state=state,
+        checkpoints=checkpoints,
+        config_text=dump_config(config),
+        metrics=_open_metrics(checkpoints, config, ranks),
+        unreadable=UnreadableVideos(lists["train"], config.train.max_bad_fraction),
+        meter=ScoreMeter(),
+        saved_step=state.step,
+    )
+    run.metrics.write("resume" if saved else "start", state.step, epoch=state.epoch, path=path)
+    _say_where(run, config, path, is_resumed=saved is not None)
+    return run
+
+
+def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str, list[Record]]:
+    """The records of "train" and "valid"; what they hold, and what looks wrong with them, is told once."""
+    num_classes = config.model.num_classes
+    names = read_class_names(config.model.label_file, num_classes)  # one that does not fit is better found now
+    names = names or [class_name(number, None) for number in range(num_classes)]
+    modes = ("train", "valid") if has_validation else ("train",)
+    lists = {mode: build_records(config, mode) for mode in modes}
+    if ranks.rank == 0:
+        for mode, records in lists.items():
+            report_list(f"[{mode.upper()}]", getattr(config, mode).filelist, records, names)
+        if has_validation and (warning := overlap_warning(lists["train"], lists["valid"])):
+            logger.warning("[VALID] %s", warning)
+    return lists
+
+
+def _load_start(model: nn.Layer, resume: str | None, pretrain: str | None, config: Config) -> None:
+    """Fill the model with the weights that training starts from, and say which."""
+    if not resume and pretrain and pretrain.lower() == "none":
+        logger.info("[TRAIN] from scratch")
+        return
+    given = resume or pretrain
+    weights = read_weights(find_weights(given) if given else fetch_published_weights(config, RESNET50_IMAGENET))
+    report = load_weights(model, weights, fresh_head=not resume)
+    logger.info("[TRAIN] weights of %s: %s", weights.path, report.summary())
+
+
+def _restore(learner: Learner, model: nn.Layer, saved: TrainingState, arrays: dict[str, np.ndarray]) -> None:
+    """Give a model with a checkpoint's weights the rest of its state."""
+    restore_optimizer(learner.optimizer, model, arrays)
+    learner.precision.restore(saved.loss_scaling)
+    trained = {name.removesuffix(TRAINED): array for name, array in arrays.items() if name.endswith(TRAINED)}
+    if not trained:
+        return  # the weights are no average; one that begins now begins with them
+    if learner.average:
+        learner.average.restore(trained)
+    else:
+        model.set_state_dict(trained)
+
+
+def _open_metrics(checkpoints: Checkpoints, config: Config, ranks: Ranks) -> Metrics:
+    return Metrics(
+        checkpoints.save_dir / "metrics.jsonl" if ranks.rank == 0 else None,
+        checkpoints.save_dir / "visualdl" if config.train.visualdl else None,
+        checkpoints.goes_on,
+    )
+
+
+def _say_where(run: Run, config: Config, path: str | None, is_resumed: bool) -> None:
+    """Say where the run is, and how large."""
+    state, epoch_steps = run.state, len(run.train_loader)
+    if is_resumed and run.is_finished:
+        logger.info(
+            "[TRAIN] %s has finished its %s: nothing is left to train; a larger --epoch_num trains on",
+            path,
+            count(state.epoch, "epoch"),
+        )
+        return
+    if is_resumed:
+        logger.info("[TRAIN] going on with epoch %d, step %d of %d", state.epoch, state.step_in_epoch, epoch_steps)
+    elif path:
+        logger.info("[TRAIN] %s carries no training state: starting with epoch 0", path)
+    logger.info(
+        "[TRAIN] %s of %s, batch size %d over %s, seed %d, on the %s",
+        count(run.num_epochs, "epoch"),
+        count(epoch_steps, "step"),
+        config.train.batch_size,
+        count(run.ranks.num_ranks, "rank"),
+        state.seed,
+        "GPU" if on_gpu() else "CPU",
+    )
+
+
+def build_learner(config: Config, model: nn.Layer, list_length: int, ranks: Ranks) -> Learner:
+    """What the training loop takes: network, optimizer, schedule, precision, moving average."""
+    train = config.train
+    if train.sync_bn and not on_gpu():
+        raise ValueError("TRAIN.sync_bn is for GPUs; on a CPU use -o TRAIN.sync_bn=False")
+    if train.sync_bn and ranks.num_ranks > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return Learner(
+        network=parallel(paddle.jit.to_static(model) if train.to_static else model, ranks),
+        optimizer=create_optimizer(
+            model, train.learning_rate, train.momentum, train.l2_weight_decay, train.clip_grad_norm
+        ),
+        learning_rate_at=build_schedule(config, list_length),
+        precision=Precision(train.amp, model, on_gpu()),
+        average=WeightAverage(model, train.ema_decay) if train.ema_decay else None,
+        accumulate_steps=train.accumulate_steps,
+        freeze_bn=train.freeze_bn,
+    )
+
+
+def build_schedule(config: Config, list_length: int) -> Callable[[int], float]:
+    """Step -> learning rate, for a training list of that length."""
+    train = config.train
+    total_videos = train.total_videos or list_length
+    if abs(total_videos - list_length) > 0.1 * list_length:
+        logger.warning(
+            "TRAIN.total_videos is %d, but the list has %s: the learning rate drops where total_videos says; "
+            "-o TRAIN.total_videos=none takes the list's length",
+            total_videos,
+            count(list_length, "video"),
+        )
+    return functools.partial(
+        learning_rate_at,
+        base_rate=train.learning_rate,
+        decay=train.learning_rate_decay,
+        num_epochs=train.epoch,
+        epoch_steps=steps_per_epoch(total_videos, train.batch_size),
+    )

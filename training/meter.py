@@ -1,0 +1,84 @@
+"""Top-k counts and their running sums. Knows no ranks."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from evaluation.scores import coverage_text
+from training.log import Figure, log_line
+
+NUM_SUMS = 5  # videos that were read, their loss, their top-1 hits, their top-5 hits, videos that could not be read
+
+
+class Scores(NamedTuple):
+    """Means over a set of videos."""
+
+    num_videos: int
+    """All videos, the unreadable ones included."""
+    num_unreadable: int
+    """Videos that could not be read; each counts as a wrong answer."""
+    loss: float
+    """Cross entropy, over the readable videos; NaN without any."""
+    top1: float
+    top5: float
+    """With fewer than 5 classes K: top-K."""
+
+    def figures(self, num_classes: int) -> dict[str, Figure]:
+        """Loss and accuracies; log lines leave out a top-5 that says nothing, of no more than five classes."""
+        return {
+            "loss": Figure(self.loss, "Loss: {:.6f}"),
+            "top1": Figure(self.top1, "top1_acc: {:.4f}"),
+            "top5": Figure(self.top5, "top5_acc: {:.4f}" if num_classes > 5 else None),
+        }
+
+    def text(self, num_classes: int) -> str:
+        return log_line(self.figures(num_classes))
+
+    def coverage(self) -> str:
+        return coverage_text(self.num_videos, self.num_unreadable)
+
+
+class ScoreMeter:
+    """Adds up loss and hits on the device; nothing is fetched before `scores` is asked for.
+
+    `sums` is float64 (NUM_SUMS,), so that ranks can add theirs, and a resumed run goes on from them.
+    """
+
+    def __init__(self, sums: Sequence[float] = (0.0,) * NUM_SUMS):
+        self.sums = paddle.to_tensor(sums, "float64")
+        self.num_classes = 0
+        """Classes of the logits that were added last."""
+
+    def add(self, loss: paddle.Tensor, logits: paddle.Tensor, labels: paddle.Tensor) -> None:
+        """Add a batch: its mean loss, float (); logits, float (N, K); labels, int64 (N,)."""
+        self.num_classes = logits.shape[1]
+        count = paddle.full([], len(labels), "float64")
+        zero = paddle.zeros([], "float64")
+        sums = [count, loss.detach().astype("float64") * count, *top_k_hits(logits, labels), zero]
+        self.sums = self.sums + paddle.stack(sums)
+
+    def add_unreadable(self, num_videos: int) -> None:
+        """Add videos that could not be read: they count as wrong answers."""
+        self.sums = self.sums + paddle.to_tensor([0, 0, 0, 0, num_videos], "float64")
+
+    def scores(self, sums: np.ndarray | None = None) -> Scores:
+        """The means so far, or those of other sums, such as all ranks' together."""
+        num_read, loss, top1, top5, num_unreadable = np.asarray(self.sums if sums is None else sums).tolist()
+        num_videos = num_read + num_unreadable
+        return Scores(
+            int(num_videos),
+            int(num_unreadable),
+            loss / num_read if num_read else math.nan,
+            top1 / num_videos if num_videos else math.nan,
+            top5 / num_videos if num_videos else math.nan,
+        )
+
+
+def top_k_hits(logits: paddle.Tensor, labels: paddle.Tensor) -> list[paddle.Tensor]:
+    """How many of the N labels are the best, and among the 5 best, of their K logits: two float64 ()."""
+    k = min(5, logits.shape[1])
+    best = paddle.topk(logits.detach(), k, axis=1)[1] == labels.reshape([-1, 1])
+    return [best[:, 0].astype("float64").sum(), best.astype("float64").sum()]

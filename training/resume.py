@@ -1,0 +1,111 @@
+"""Going on with a run: which checkpoint, and which changes since then it allows."""
+
+import dataclasses
+import hashlib
+import logging
+from pathlib import Path
+
+from common.console import command
+from config import Config, changed_keys, load_config
+from datareader.records import Record
+from models.build import network_keys
+from training.checkpoint import CONFIG_FILE, Checkpoints, TrainingState
+
+AUTO = "auto"
+SAME_EPOCH = ("TRAIN.batch_size",)  # within an epoch, a step has to mean the same videos as before
+
+logger = logging.getLogger("train")
+
+
+def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | None:
+    """The path to go on with; None: start afresh. Also cleans up what a killed run has left behind.
+
+    Args:
+        wanted: --resume: None, "auto" or a path.
+
+    Raises:
+        ValueError: the save_dir holds checkpoints of another run, which a new one would mix with; or the path is that
+            of a whole run.
+    """
+    checkpoints.tidy()
+    if wanted and wanted != AUTO:
+        newest = Checkpoints(Path(wanted), checkpoints.name).newest()
+        if newest:
+            raise ValueError(
+                f"{wanted}: is the folder of a run; go on with that run by --resume=auto --save_dir={wanted}, or give "
+                f"one of its checkpoints, such as --resume={newest}"
+            )
+        if Path(wanted).resolve().parent == checkpoints.save_dir.resolve():
+            return wanted
+    newest = checkpoints.newest()
+    if wanted == AUTO:
+        logger.info("[TRAIN] --resume=auto: %s", newest or "no checkpoint yet, starting afresh")
+        return str(newest) if newest else None
+    if newest:
+        raise ValueError(
+            f"{checkpoints.save_dir}: holds {newest.name} of an earlier run; go on with it by --resume=auto, choose "
+            "another --save_dir, or delete its checkpoints"
+        )
+    return wanted
+
+
+def list_digest(records: list[Record]) -> str:
+    """SHA-256 of a list's names and labels: the steps of an epoch follow from it, the seed and the batch size."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(f"{record.name} {record.label}\n".encode("utf-8", errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def resumed_state(
+    path: str, saved: TrainingState, now: TrainingState, config: Config, epoch_steps: int, is_auto: bool
+) -> TrainingState:
+    """The state that a run goes on with; what has changed since is told in one line.
+
+    Args:
+        path: the checkpoint.
+        saved: its state.
+        now: a fresh state of this run, with its seed, list and ranks.
+        config: this run's.
+        epoch_steps: steps of an epoch of this run.
+        is_auto: whether nothing is asked but that the run gets finished; then it may be so already.
+
+    Raises:
+        ValueError: going on would be meaningless with a change; the message says with which.
+    """
+    changes = changed_keys(load_config(Path(path) / CONFIG_FILE), config)
+    for name, what in (("seed", "--seed"), ("list_digest", "the training list"), ("num_ranks", "the number of ranks")):
+        if getattr(saved, name) != getattr(now, name):
+            changes[what] = (getattr(saved, name), getattr(now, name))
+    _refuse(path, saved, config, changes, is_auto)
+    if changes:
+        logger.warning("[TRAIN] changed since %s: %s", path, _spell(list(changes), changes))
+    state = dataclasses.replace(saved, seed=now.seed, num_ranks=now.num_ranks, list_digest=now.list_digest)
+    state.step = state.epoch * epoch_steps + state.step_in_epoch
+    return state
+
+
+def _refuse(path: str, saved: TrainingState, config: Config, changes: dict[str, tuple], is_auto: bool) -> None:
+    same_network = ["MODEL.name", *(f"MODEL.{key}" for key in network_keys(config.model))]
+    if refused := [key for key in same_network if key in changes]:
+        pretrain = command(f"--pretrain={path}")
+        raise ValueError(
+            f"{path}: is of another network ({_spell(refused, changes)}); to train a new run from its weights, give "
+            f"{pretrain} instead of --resume"
+        )
+    within_epoch = [key for key in (*SAME_EPOCH, "--seed", "the training list") if key in changes]
+    if saved.step_in_epoch and within_epoch:
+        raise ValueError(
+            f"{path}: was saved within epoch {saved.epoch}, whose remaining steps would not be the same videos "
+            f"({_spell(within_epoch, changes)}); undo the change, or resume from the end of an epoch"
+        )
+    if saved.epoch >= config.train.epoch and not is_auto:
+        raise ValueError(
+            f"{path}: has finished {saved.epoch} epochs and TRAIN.epoch is {config.train.epoch}: nothing is left to "
+            "train; raise --epoch_num to train on, or give --pretrain instead of --resume to train a new run from its "
+            "weights"
+        )
+
+
+def _spell(keys: list[str], changes: dict[str, tuple]) -> str:
+    return ", ".join(f"{key} was {changes[key][0]}, is {changes[key][1]}" for key in keys)

@@ -1,0 +1,278 @@
+"""The loops over batches: train_steps and evaluate. Know no TSN, no paths, no config."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from datareader.loader import Batch
+from distributed.ranks import Ranks
+from distributed.signals import Stopped, StopRequest
+from training.average import WeightAverage
+from training.log import Figure
+from training.meter import ScoreMeter, Scores
+from training.precision import Precision
+
+
+class Learner(NamedTuple):
+    """What is trained, and how a step of it goes."""
+
+    network: nn.Layer
+    """The model, in paddle.DataParallel if there are several ranks."""
+    optimizer: paddle.optimizer.Optimizer
+    learning_rate_at: Callable[[int], float]
+    """Step since the start of training -> learning rate."""
+    precision: Precision
+    average: WeightAverage | None = None
+    """The moving average to keep, if any."""
+    accumulate_steps: int = 1
+    """Parts that the clips of a step are computed in."""
+    freeze_bn: bool = False
+    """Whether batch norm keeps its running statistics, and uses them."""
+
+
+class NonFiniteLoss(ValueError):
+    """A loss that is NaN or infinite.
+
+    Attributes:
+        step: the first step with such a loss, counted from 1 since the start of training.
+        video_ids: the clips of that step.
+    """
+
+    def __init__(self, loss: float, step: int, video_ids: list[str]):
+        self.step = step
+        self.video_ids = video_ids
+        shown = ", ".join(video_ids[:8]) + (f" and {len(video_ids) - 8} more" if len(video_ids) > 8 else "")
+        super().__init__(
+            f"the loss of step {step} is {loss}, on the videos {shown}; lower TRAIN.learning_rate, limit the gradients "
+            "(TRAIN.clip_grad_norm), or take another TRAIN.amp if it is fp16"
+        )
+
+
+class TakenStep(NamedTuple):
+    """A step that is done, and what the device still holds of it."""
+
+    number: int
+    """Counted from 1 since the start of training."""
+    video_ids: list[str]
+    """The clips of this rank."""
+    loss: paddle.Tensor
+    """The mean loss of these clips, float32 ()."""
+    learning_rate: float
+    grad_norm: paddle.Tensor | None
+    """L2 norm of all gradients together, before clipping, float32 (); None if it was not asked for."""
+
+
+def train_steps(
+    learner: Learner,
+    batches: Iterable[Batch],
+    meter: ScoreMeter,
+    log_interval: int,
+    *,
+    first_step: int = 0,
+    first_iteration: int = 0,
+    ranks: Ranks = Ranks(),
+    stop: StopRequest | None = None,
+) -> Iterator[dict[str, Figure] | None]:
+    """Take one optimizer step per batch, on the mean cross entropy of its clips over all ranks, and yield after each.
+
+    Nothing is fetched from the device except for figures and at the end.
+
+    Args:
+        meter: gets what the network said of each clip at its step, on this rank, before each yield.
+        log_interval: figures are yielded after an epoch's first step and every so many later; after others None.
+        first_step: steps since the start of training that are done already.
+        first_iteration: steps of the epoch that are done already.
+
+    Raises:
+        ValueError: a rank's batch has no readable clip.
+        NonFiniteLoss: a loss was NaN or infinite; noticed at the next figures, or at the end of the epoch.
+        Stopped: a rank was asked to stop; the steps that were yielded are done, no other is.
+    """
+    _train_mode(learner)
+    batches, taken = Waiting(batches), []
+    sums_before, started_sec = np.asarray(meter.sums), time.perf_counter()
+    for step, batch in enumerate(batches, first_step):
+        is_logged = (first_iteration + step - first_step) % log_interval == 0
+        num_clips = _num_clips(batch, ranks, stop)
+        taken.append(_take_step(learner, batch, step, num_clips, ranks, meter, is_logged))
+        if not is_logged:
+            yield None
+            continue
+        sums = np.asarray(meter.sums)  # fetches from the device, so it comes before the clock is read
+        scores = meter.scores(np.array(ranks.sums((sums - sums_before).tolist())))
+        if not np.isfinite(scores.loss):
+            _check_finite(taken, ranks)
+        elapsed_sec = time.perf_counter() - started_sec
+        yield _figures(scores, meter.num_classes, taken[-1], elapsed_sec, batches.waited_sec)
+        sums_before, taken = sums, []
+        started_sec, batches.waited_sec = time.perf_counter(), 0.0
+    _check_finite(taken, ranks)
+
+
+def _figures(
+    scores: Scores, num_classes: int, step: TakenStep, elapsed_sec: float, waited_sec: float
+) -> dict[str, Figure]:
+    """What an interval of steps has to say, over all ranks: for the log line, metrics.jsonl and the curves.
+
+    Args:
+        scores: over the interval's clips.
+        step: its last.
+        waited_sec: time spent waiting for data, on rank 0.
+    """
+    return {
+        **scores.figures(num_classes),
+        "learning_rate": Figure(step.learning_rate, "lr: {:.6g}"),
+        "grad_norm": Figure(float(step.grad_norm)),
+        "clips_per_sec": Figure(scores.num_videos / elapsed_sec, "clips/s: {:.1f}"),
+        "wait_fraction": Figure(waited_sec / elapsed_sec, "data wait: {:.0%}"),
+    }
+
+
+@paddle.no_grad()
+def evaluate(
+    model: nn.Layer,
+    batches: Iterable[Batch],
+    meter: ScoreMeter,
+    ranks: Ranks = Ranks(),
+    stop: StopRequest | None = None,
+) -> Scores:
+    """Score every clip once, in float32; the unreadable ones count too.
+
+    Args:
+        meter: an empty one.
+
+    Raises:
+        Stopped: a rank was asked to stop.
+
+    Returns:
+        The meter's scores, over all ranks.
+    """
+    model.eval()
+    for batch in batches:
+        if stop:
+            _agree(0, ranks, stop)
+        if batch.unreadable:
+            meter.add_unreadable(len(batch.unreadable))
+        if batch.indices:
+            logits = model(batch.frames)
+            meter.add(F.cross_entropy(logits, batch.labels), logits, batch.labels)
+    return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
+
+
+class Waiting:
+    """Iterates over batches and adds up the time spent waiting for them, in `waited_sec`."""
+
+    def __init__(self, batches: Iterable[Batch]):
+        self.batches = batches
+        self.waited_sec = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        iterator = iter(self.batches)
+        while True:
+            started_sec = time.perf_counter()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self.waited_sec += time.perf_counter() - started_sec
+            yield batch
+
+
+def _num_clips(batch: Batch, ranks: Ranks, stop: StopRequest | None) -> int:
+    """The readable clips of a step, over all ranks.
+
+    Raises:
+        ValueError: a rank has none.
+    """
+    numbers = _agree(len(batch.indices), ranks, stop)
+    if min(numbers) == 0:
+        ranks.leave()  # they all raise this
+        raise ValueError("not one video of a batch of the training list can be read; repair the list")
+    return sum(numbers)
+
+
+def _agree(number: int, ranks: Ranks, stop: StopRequest | None) -> list[int]:
+    """Every rank's number; Stopped on every rank if one of them was asked to stop."""
+    numbers, signals = zip(*ranks.exchange([number, stop.signal_number if stop else 0]), strict=True)
+    if any(signals):
+        raise Stopped(max(signals))
+    return list(numbers)
+
+
+def _train_mode(learner: Learner) -> None:
+    learner.network.train()
+    if learner.freeze_bn:
+        for layer in learner.network.sublayers():
+            if isinstance(layer, nn.BatchNorm2D):
+                layer.eval()
+
+
+def _take_step(
+    learner: Learner, batch: Batch, step: int, num_clips: int, ranks: Ranks, meter: ScoreMeter, needs_norm: bool
+) -> TakenStep:
+    """Take the optimizer step with this number, counted from 0 since the start of training."""
+    learning_rate = learner.learning_rate_at(step)
+    learner.optimizer.set_lr(learning_rate)
+    loss = _gradients(learner, batch, num_clips, ranks.num_ranks, meter)
+    norm = _gradient_norm(learner) if needs_norm else None
+    learner.precision.step(learner.optimizer)
+    learner.optimizer.clear_grad()
+    if learner.average:
+        learner.average.update(step)
+    return TakenStep(step + 1, batch.video_ids, loss, learning_rate, norm)
+
+
+def _gradients(learner: Learner, batch: Batch, num_clips: int, num_ranks: int, meter: ScoreMeter) -> paddle.Tensor:
+    """Add the gradients of the mean loss over a step's `num_clips` clips; returns this rank's mean loss, float32 ()."""
+    num_here = len(batch.labels)
+    num_parts = min(learner.accumulate_steps, num_here)
+    ends = [num_here * part // num_parts for part in range(num_parts + 1)]
+    losses = []
+    for start, end in zip(ends[:-1], ends[1:], strict=True):
+        frames, labels = batch.frames, batch.labels
+        if num_parts > 1:
+            frames, labels = frames[start:end], labels[start:end]
+        with _local_gradients(learner.network) if end < num_here else nullcontext():
+            with learner.precision.forward():
+                logits = learner.network(frames)
+            logits = logits.astype("float32")
+            loss = F.cross_entropy(logits, labels)
+            share = (end - start) * num_ranks / num_clips  # paddle.DataParallel divides by the number of ranks
+            learner.precision.backward(loss * share if share != 1 else loss)
+        meter.add(loss, logits, labels)
+        losses.append(loss.detach() * ((end - start) / num_here))
+    return losses[0] if num_parts == 1 else paddle.add_n(losses)
+
+
+def _local_gradients(network: nn.Layer) -> AbstractContextManager:
+    """Gradients are shared with the other ranks only after a step's last part."""
+    return network.no_sync() if isinstance(network, paddle.DataParallel) else nullcontext()
+
+
+@paddle.no_grad()
+def _gradient_norm(learner: Learner) -> paddle.Tensor:
+    learner.precision.unscale(learner.optimizer)
+    gradients = [parameter.grad for parameter in learner.network.parameters() if parameter.grad is not None]
+    return paddle.add_n([(gradient * gradient).sum() for gradient in gradients]).sqrt()
+
+
+def _check_finite(taken: list[TakenStep], ranks: Ranks) -> None:
+    """Raise NonFiniteLoss, on every rank, for the first step with a loss that is not finite on any of them."""
+    values = paddle.stack([step.loss for step in taken]).numpy() if taken else []
+    found = [
+        (step.number, float(value), step.video_ids)
+        for step, value in zip(taken, values, strict=True)
+        if not np.isfinite(value)
+    ]
+    firsts = [entries[0] for entries in ranks.exchange(found) if entries]
+    if not firsts:
+        return
+    ranks.leave()  # they all raise this
+    number, loss, _ = min(firsts, key=lambda first: first[0])
+    raise NonFiniteLoss(loss, number, [name for at, _, names in firsts if at == number for name in names])
