@@ -18,7 +18,8 @@ def unfinished(path: Path) -> Iterator[Path]:
         OSError: it cannot be written; its filename says which.
     """
     hidden = unfinished_path(path)
-    remove(hidden)  # of an earlier try that was killed
+    if hidden.is_dir():  # of an earlier try that was killed
+        remove(hidden)
     try:
         yield hidden
         if hidden.is_file():

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.command_line import PROJECT
+
 NOTHING = np.zeros(0, np.float32)
 NO_CLASSES = np.zeros(0, np.int64)
 
@@ -106,6 +108,8 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str] | N
     if path is None:
         return None
     path = Path(path)
+    if not path.is_absolute() and not path.exists() and (PROJECT / path).is_file():
+        path = PROJECT / path  # the project's own label files are found from any working folder
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such label file; set MODEL.label_file, or -o MODEL.label_file=none")
     names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]

@@ -25,6 +25,20 @@ CONFUSIONS_SHOWN = 15
 SLOWEST_SHOWN = 10
 BROKEN_SHOWN = 200
 THUMBNAIL_PX = 112
+SETTING_WORDS = {
+    "weights_sha256": "weights' SHA-256",
+    "seg_num": "segments per clip",
+    "seglen": "frames per segment",
+    "num_clips": "clips per video",
+    "crop": "crops of a clip",
+    "num_views": "views per video (clips x crops)",
+    "short_size": "short side after resizing, pixels",
+    "target_size": "side of a crop, pixels",
+    "frames_per_video": "frames per video",
+    "gmacs_per_video": "billion multiply-adds per video",
+    "num_parameters": "parameters of the model",
+    "took": "time taken, h:mm:ss",
+}
 
 
 def confident_mistakes(predictions: list[Prediction]) -> list[int]:
@@ -60,7 +74,8 @@ class Report:
         by_score = sorted((score for score in summary.classes if score.num_videos), key=lambda score: score.top1)
         epochs = plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
         return {
-            "about": self.about,
+            "list": self.about.get("list"),
+            "settings": _in_words(self.about),
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "summary": summary,
             "scores": SCORES,
@@ -97,6 +112,12 @@ class Report:
             "best": best_classes(prediction, self.class_names, 3),
             "frames": [_thumbnail(frames[number]) for number in shown],
         }
+
+
+def _in_words(about: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The settings as a person would say them, long sums at the end."""
+    named = [(SETTING_WORDS.get(key, key), value) for key, value in about.items()]
+    return sorted(named, key=lambda setting: setting[0].endswith("SHA-256"))
 
 
 def _thumbnail(frame: np.ndarray) -> str:

@@ -95,7 +95,7 @@ def test_every_kind_of_video(folder, capsys):
     assert check(folder / "train.list", folder / "val.list", "--workers=2") == 1
     assert rows(folder / "train.check.csv") == {
         "good.mp4": ["ok", "9", "selective", ""],
-        "in order.avi": ["ok", "9", "in order: its times are those of decoding, not of showing", ""],
+        "in order.avi": ["ok", "9", "in order: its packets tell when frames are decoded, not when they are shown", ""],
         "damaged.mp4": ["damaged", "8", "in order: a packet is damaged", DAMAGED],
         "text.mp4": ["broken", "0", "", "damaged or no video: Invalid data found when processing input"],
         "sizes.h264": ["broken", "0", "", "its frames change size: 32x32, 64x64"],
@@ -210,7 +210,7 @@ def test_too_slow_a_lost_process_and_a_defect_are_broken(folder, decoded, monkey
 def test_mistakes_are_told_in_one_line(folder, capsys):
     train = folder / "train.list"
     assert "no such list file" in mistake(capsys, folder / "none.list")
-    assert "argument --timeout_sec: 0 is no time" in mistake(capsys, train, "--timeout_sec=0")
+    assert "argument --timeout_sec: 0 is out of range" in mistake(capsys, train, "--timeout_sec=0")
     assert "argument --timeout_sec: invalid number" in mistake(capsys, train, "--timeout_sec=x")
     shutil.copy(train, folder / "train.txt")
     assert f"train.list and {folder}/train.txt would both write" in mistake(capsys, train, folder / "train.txt")

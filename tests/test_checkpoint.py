@@ -114,19 +114,21 @@ def test_the_newest_whole_checkpoint_is_found_and_others_are_named(tmp_path, cap
 
 def test_old_ones_go_and_the_best_stays(tmp_path):
     checkpoints = Checkpoints(tmp_path, "TSN", keep_last=2)
-    checkpoints.save("epoch0_step5", snapshot(epoch=0, step_in_epoch=5))
-    checkpoints.save("epoch0_step10", snapshot(epoch=0, step_in_epoch=10))
-    checkpoints.save(BEST, snapshot(epoch=1, step_in_epoch=0))
+    checkpoints.save("epoch0_step5", snapshot(epoch=0, step_in_epoch=5, step=5))
+    checkpoints.save("epoch0_step10", snapshot(epoch=0, step_in_epoch=10, step=10))
+    checkpoints.save(BEST, snapshot(epoch=1, step_in_epoch=0, step=10))
     assert names(tmp_path) == ["TSN_best", "TSN_epoch0_step10", "TSN_epoch0_step5"]
-    checkpoints.save("epoch0", snapshot(epoch=1, step_in_epoch=0))  # takes the place of those within the epoch
+    checkpoints.save("epoch0", snapshot(epoch=1, step_in_epoch=0, step=10))  # takes the place of those within the epoch
     assert names(tmp_path) == ["TSN_best", "TSN_epoch0"]
     for epoch in range(1, 5):
         checkpoints.save(f"epoch{epoch}", snapshot(epoch=epoch + 1, step_in_epoch=0))
     assert names(tmp_path) == ["TSN_best", "TSN_epoch3", "TSN_epoch4"]
     everything = Checkpoints(tmp_path, "TSN")
-    everything.save("epoch5_step7", snapshot(epoch=5, step_in_epoch=7))
-    everything.save("epoch5", snapshot(epoch=6, step_in_epoch=0))
-    assert names(tmp_path) == ["TSN_best", "TSN_epoch3", "TSN_epoch4", "TSN_epoch5"], "no epoch's without keep_last"
+    for label, step in (("epoch5_step7", 57), ("epoch5_step10", 60)):
+        everything.save(label, snapshot(epoch=5, step_in_epoch=step - 50, step=step))
+    everything.save("epoch5", snapshot(epoch=6, step_in_epoch=0, step=60))
+    expected = ["TSN_best", "TSN_epoch3", "TSN_epoch4", "TSN_epoch5", "TSN_epoch5_step7"]
+    assert names(tmp_path) == expected, "without keep_last only the one at the same step goes"
 
 
 def test_what_a_killed_run_leaves_is_tidied_up(tmp_path):

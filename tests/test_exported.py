@@ -14,6 +14,7 @@ import export
 import infer
 import test as test_verb
 from conftest import NUM_CLASSES, small_flags
+from inference import exporting
 from inference.engines.eager import EagerPaddle
 from inference.exported import is_exported, open_exported, read_card
 from inference.session import read_config
@@ -110,7 +111,7 @@ print(card["class_names"][int(probabilities[0].argmax())] in card["class_names"]
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_computes_something_else_is_refused_and_leaves_nothing(name, weights, flags, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", 1e-12)
+    monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 1e-12)
     with pytest.raises(ValueError, match="the exported model computes something else: .* nothing was written"):
         export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}", f"--format={name}"])
     assert list(tmp_path.iterdir()) == []

@@ -89,7 +89,7 @@ def test_in_training_ranks_have_equal_shares_at_every_step(records):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_unexpected_error_in_a_reader_ends_the_run(records, num_workers):
     reader = clip_reader(records, **SETTINGS)
-    reader.short_size = "a defect"
+    reader.views.short_size = "a defect"
     with pytest.raises(TypeError if num_workers == 0 else SystemError):  # Paddle prints the worker's own error too
         list(Loader(reader, 4, num_workers=num_workers).epoch(0))
 
@@ -104,7 +104,8 @@ def test_too_little_shared_memory_is_said_and_survived(records, monkeypatch, cap
 
 WORKERS_SCRIPT = """
 import multiprocessing, sys, time
-import common.startup
+sys.path.insert(0, "tests")
+from conftest import clip_reader
 from datareader.loader import Loader
 from datareader.records import read_list
 settings = {"clip_format": "mp4", "seg_num": 1, "seglen": 1, "short_size": 72, "target_size": 64}

@@ -1,5 +1,7 @@
 import pytest
 
+from config import load_config
+from datareader.build import build_records
 from datareader.records import Record, read_list
 
 
@@ -44,16 +46,31 @@ def test_pkl_lines_are_paths(folder):
 
 
 def test_bad_lines_are_all_named(folder):
-    path = write(folder, "a.mp4 0\na.mp4\na.mp4 one\na.mp4 3\na.mp4 -1\n7\n")
+    path = write(folder, "a.mp4 0\na.mp4\na.mp4 one\na.mp4 3\na.mp4 -1\n7 a.mp4\n")
     with pytest.raises(ValueError) as caught:
         read_list(path, num_classes=3)
     assert str(caught.value).splitlines() == [
         f"{path} line 2: expected 'path label', got 'a.mp4'",
-        f"{path} line 3: expected 'path label', got 'a.mp4 one'",
+        f"{path} line 3: expected 'path label', got 'a.mp4 one': 'one' is no number; labels are class numbers, counted "
+        "from 0 (MODEL.label_file has the names)",
+        f"{path} line 6: expected 'path label', got '7 a.mp4': the path comes first, the label last",
         f"{path} line 4: label 3 of 'a.mp4' is outside 0..2; correct it or set MODEL.num_classes",
         f"{path} line 5: label -1 of 'a.mp4' is outside 0..2; correct it or set MODEL.num_classes",
-        f"{path} line 6: expected 'path label', got '7'",
     ]
+
+
+@pytest.mark.parametrize(
+    "text, part",
+    [
+        ("a.mp4 1\na.mp4 3\na.mp4 2\n", "x.list: its labels run from 1 to 3, but labels count from 0: subtract 1"),
+        ("a.mp4,1\n", "got 'a.mp4,1': a space or a tab separates the two, not a comma"),
+        ("2 a.mp4\n", "the path comes first, the label last"),
+    ],
+)
+def test_the_likely_cause_is_named(folder, text, part):
+    with pytest.raises(ValueError) as caught:
+        read_list(write(folder, text), num_classes=3)
+    assert part in str(caught.value)
 
 
 def test_absent_and_empty_lists_are_refused(folder):
@@ -61,11 +78,20 @@ def test_absent_and_empty_lists_are_refused(folder):
         read_list(folder / "no.list", num_classes=1)
     with pytest.raises(ValueError, match="no videos in this list"):
         read_list(write(folder, "# nothing\n"), num_classes=1)
-    with pytest.raises(ValueError, match="set filelist"):
-        read_list(None)
+    with pytest.raises(ValueError, match="is a folder, and a list is a text file .*infer.py takes folders by --video"):
+        read_list(folder)
+
+
+@pytest.mark.parametrize(
+    "mode, part", [("valid", "--valid_interval=0"), ("infer", "--filelist or --video"), ("test", "")]
+)
+def test_a_section_without_a_list_is_named(mode, part):
+    config = load_config("configs/tsn.txt", [f"{mode.upper()}.filelist=none"])
+    with pytest.raises(ValueError, match=f"set {mode.upper()}.filelist.*{part}"):
+        build_records(config, mode)
 
 
 def test_a_list_whose_videos_are_all_absent_is_refused(folder):
-    with pytest.raises(FileNotFoundError, match="none of its 2 videos exists"):
+    with pytest.raises(FileNotFoundError, match="none of its videos exists .it lists 2."):
         read_list(write(folder, "no.mp4 0\nnot.mp4 0\n"), num_classes=1)
     assert len(read_list(write(folder, "no.mp4 0\na.mp4 0\n"), num_classes=1)) == 2

@@ -82,7 +82,7 @@ def test_the_same_bytes_as_decoding_everything(tmp_path, case, monkeypatch):
 
 
 DOUBTFUL = {
-    "B-frames in AVI": ("x.avi", "libx264", {}, "its times are those of decoding, not of showing"),
+    "B-frames in AVI": ("x.avi", "libx264", {}, "its packets tell when frames are decoded, not when they are shown"),
     "interlaced": ("x.mp4", "libx264", {"flags": "+ildct+ilme"}, "it is interlaced"),
     "frames that are not shown": ("x.webm", "libvpx", {"auto-alt-ref": "1"}, "a packet of vp8 is not always one frame"),
     "raw stream without times": ("x.h264", "libx264", {}, "it has packets without a time"),
@@ -124,7 +124,9 @@ def test_a_key_frame_that_is_none(tmp_path):
     wrong = remux(
         write_video(tmp_path / "x.mp4", scene(40), "mpeg4", options={"g": "250"}), tmp_path / "wrong.mp4", mark
     )
-    assert doubts_where_frames_differ(wrong, [[i] for i in range(1, 40, 5)]) == {"a key frame is none"}
+    assert doubts_where_frames_differ(wrong, [[i] for i in range(1, 40, 5)]) == {
+        "a frame that the file marks as a key frame is not one"
+    }
 
 
 def test_a_stream_that_begins_in_the_middle(tmp_path):
@@ -257,9 +259,9 @@ def test_real_formats_and_clips(clips):
             doubtful[path.name] = doubts
     assert refused == {"nasa_13013.mp4.audio.mp3": "has no video stream"}
     assert doubtful == {
-        "S001C001P001R001A001_rgb.avi": {"its times are those of decoding, not of showing"},
+        "S001C001P001R001A001_rgb.avi": {"its packets tell when frames are decoded, not when they are shown"},
         "corrupted.mp4": {"a packet is damaged"},
-        "test.avi": {"its times are those of decoding, not of showing"},
+        "test.avi": {"its packets tell when frames are decoded, not when they are shown"},
     }
     fights = sorted((clips / "fights").rglob("*.mp4"))[:: 5 if "TSN_ALL_CLIPS" not in os.environ else 1]
     assert len(fights) >= 60

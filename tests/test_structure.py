@@ -8,35 +8,95 @@ from pathlib import Path
 import pytest
 
 from config import SECTIONS, load_config
+from models.registry import MODELS, arguments_of
 
 ROOT = Path(__file__).resolve().parent.parent
-WINGS = ("models", "datareader", "engine", "evaluation")
 VERBS = ("train", "test", "infer", "export")
+LEVELS = (VERBS, ("training", "inference"), ("datareader", "evaluation", "models", "distributed"), ("config", "common"))
+"""From the top down: who may import whom."""
+FLOWING = {
+    "datareader.loader": {"Batch", "Loader"},
+    "datareader.reader": {"ClipReader"},
+    "datareader.records": {"Record"},
+    "distributed.ranks": {"Ranks"},
+    "evaluation.predictions": {"Prediction"},
+}
+"""Types that flow through the project: a wing may name another's in its signatures."""
+WINGS = [name for level in LEVELS[1:] for name in level if (ROOT / name).is_dir()]
 MODULES = [path for wing in WINGS for path in (ROOT / wing).rglob("*.py")] + list(ROOT.glob("*.py"))
+COMMANDS = [path for folder in ("scripts", "dataset", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+LONGEST_FILE, LONGEST_FUNCTION = 320, 50  # lines
 
 
-def imports(path: Path) -> set[str]:
-    """First names of all that a file imports, wherever in the file."""
-    names = set()
+def imports(path: Path) -> dict[str, set[str]]:
+    """{module: the names that a file imports from it, empty if the module itself}, wherever in the file."""
+    found: dict[str, set[str]] = {}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            for alias in node.names:
+                found.setdefault(alias.name, set())
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute here"
-            names.add(node.module.split(".")[0])
-    return names
+            found.setdefault(node.module, set()).update(alias.name for alias in node.names)
+    return found
+
+
+def level_of(name: str) -> int | None:
+    """The level that a module is on, 0 for the verbs; None if it is not the project's."""
+    first = name.split(".")[0]
+    return next((number for number, names in enumerate(LEVELS) if first in names), None)
+
+
+def test_at_the_top_are_only_the_verbs_and_the_config():
+    assert {path.stem for path in ROOT.glob("*.py")} == {*VERBS, "config"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_dependencies_point_one_way(path):
-    found = imports(path)
-    assert not found & set(VERBS), "nothing imports a verb"
-    wing = path.relative_to(ROOT).parts[0]
-    if wing in WINGS:
-        assert not found & (set(WINGS) - {wing}), "wings do not import one another"
-        assert not found & {"config", "builders", "command_line"}, "a wing knows no config"
-    if path.name in ("config.py", "safe_pickle.py", "command_line.py"):
-        assert not found & {"paddle", "builders", *WINGS}
+def test_imports_point_one_way(path):
+    own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    wing, level = own.split(".")[0], level_of(own)
+    for module, names in imports(path).items():
+        other = level_of(module)
+        if other is None or module.split(".")[0] == wing or module == "common.startup":
+            continue
+        assert other != 0, f"{own} imports the verb {module}"
+        assert other >= level, f"{own} imports upwards: {module}"
+        if other == level < len(LEVELS) - 1:
+            assert names <= FLOWING.get(module, set()) and names, f"{own} imports {module} of the wing beside it"
+        if module == "config" and level > 0:
+            assert path.name in ("build.py", "session.py", "resume.py"), f"{own}: only build.py reads the config"
+
+
+def test_no_import_goes_in_a_circle():
+    graph = {}
+    for path in MODULES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found = imports(path)
+        graph[name] = {module for module in found if level_of(module) is not None}
+        graph[name] |= {f"{module}.{one}" for module, names in found.items() for one in names}
+    graph = {name: found & graph.keys() - {name} for name, found in graph.items()}
+    while leaves := {name for name, found in graph.items() if not found}:
+        graph = {name: found - leaves for name, found in graph.items() if name not in leaves}
+    assert not graph, "these import each other"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *COMMANDS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_loads_only_what_the_verb_uses(verb):
+    foreign = {"train": ("inference", "evaluation.report", "evaluation.plots", "matplotlib", "onnx", "jinja2")}
+    foreign |= {"infer": ("training", "evaluation.report", "onnx"), "export": ("training", "evaluation.report", "onnx")}
+    foreign |= {"test": ("training", "inference.drawing", "onnx")}
+    code = f"import sys, {verb}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not set(foreign[verb]) & set(loaded.split())
 
 
 DATASET_COMMANDS = [ROOT / "dataset" / "demo" / "make_demo.py"] + [
@@ -57,11 +117,7 @@ def test_data_set_commands_run_without_paddle(path):
 UNSAFE_LOADERS = {"paddle.load", "pickle.load", "pickle.loads", "numpy.load", "np.load", "torch.load"}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [*MODULES, *(path for folder in ("scripts", "dataset", "benchmarks") for path in (ROOT / folder).rglob("*.py"))],
-    ids=lambda path: path.name,
-)
+@pytest.mark.parametrize("path", [*MODULES, *COMMANDS], ids=lambda path: path.name)
 def test_no_file_is_read_by_a_loader_that_runs_pickles(path):
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     calls = [call for call in calls if "allow_pickle=False" not in map(ast.unparse, call.keywords)]
@@ -79,18 +135,11 @@ def test_every_config_loads(path):
     assert load_config(path).model.name == "TSN"
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README_cn.md"])
-def test_readme_names_every_config_key_and_every_file(readme):
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    for section_class in SECTIONS.values():
-        for key in section_class.__dataclass_fields__:
-            assert f"`{key}`" in text, key
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if tracked.returncode:
-        pytest.skip("not a git checkout")
-    for path in map(Path, tracked.stdout.splitlines()):
-        if path.suffix == ".py" and path.parts[0] != "tests":
-            assert path.name in text, path
+def test_every_argument_of_a_model_comes_from_the_config_or_the_training():
+    """An argument that is no key would silently keep its default."""
+    for name in MODELS:
+        keys = SECTIONS["MODEL"].__dataclass_fields__.keys() | {"channels_last"}
+        assert set(arguments_of(name)) <= keys, name
 
 
 def test_quickstart_takes_the_last_checkpoint():

@@ -202,7 +202,7 @@ def test_a_loss_that_is_no_number_is_noticed_at_the_end_of_an_epoch(small_set, t
 def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, small_set, tmp_path, caplog):
     run("run", "--pretrain=none", TRAIN__save_interval_steps=2, TRAIN__keep_last="none")
     end, middle = tmp_path / "run" / "TSN_epoch0", tmp_path / "run" / "TSN_epoch0_step2"
-    with pytest.raises(ValueError, match="nothing is left to train; raise --epoch_num"):
+    with pytest.raises(ValueError, match="nothing is left to train; raise --epoch_num .*--pretrain"):
         run("x", f"--resume={end}")
     for settings, flags, refused in (
         ({"MODEL__num_layers": 34}, [], "is of another network .MODEL.num_layers was 18, is 34"),
@@ -216,8 +216,37 @@ def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, s
     run("y", f"--resume={end}", TRAIN__epoch=2, TRAIN__batch_size=6, TRAIN__momentum=0.8)
     told = [record.getMessage() for record in caplog.records if "changed since" in record.getMessage()]
     keys = ["save_interval_steps", "keep_last", "batch_size", "epoch", "momentum"]
-    assert len(told) == len(keys) and all(any(f"TRAIN.{key} was" in line for line in told) for key in keys)
+    assert len(told) == 1 and all(f"TRAIN.{key} was" in told[0] for key in keys)
     assert load_training_state(tmp_path / "y" / "TSN_epoch1")[0].step == 4, "two steps of 6 videos per epoch"
+
+
+def test_resume_says_what_to_do_instead(run, plain, caplog):
+    with pytest.raises(ValueError, match=f"plain0: is the folder of a run; .*--save_dir={plain}, or .*=.*/TSN_epoch1"):
+        run("x", f"--resume={plain}")
+    caplog.clear()
+    flags = [f"--resume={plain / 'TSN_epoch1'}", "-o", "MODEL.num_classes=2"]
+    with pytest.raises(ValueError, match="of another network .MODEL.num_classes was 3, is 2.; .*give --pretrain="):
+        run("x", *flags, TRAIN__momentum=0.5)
+    assert "changed since" not in caplog.text, "the refusal alone"
+    with caplog.at_level("INFO"):
+        run(plain, "--resume=auto", "--valid_interval=1", TRAIN__epoch=2)
+    assert "TSN_epoch1 has finished its 2 epochs: nothing is left to train; a larger --epoch_num" in caplog.text
+    assert "going on with" not in caplog.text
+
+
+def test_a_run_says_what_its_lists_hold_and_what_comes_next(run, small_set, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        flags = ["--pretrain=none", "--valid_interval=1", "-o", f"VALID.filelist={small_set / 'train.list'}"]
+        folder = run("my run", *flags)
+    said = [record.getMessage() for record in caplog.records]
+    assert f"[TRAIN] {small_set / 'train.list'}: 12 videos: class 0 4, class 1 4, class 2 4" in said
+    assert any(line.startswith("[VALID] 12 videos of the validation list (it has 12) also in") for line in said)
+    assert sum(line.startswith("[TRAIN] saved ") for line in said) == 1
+    (valid,) = [line for line in said if line.startswith("[VALID] Epoch 0")]
+    assert "top5_acc" not in valid and valid.endswith("12 videos, 3 segments x the center crop of 64 px")
+    assert said[-1] == f"[TRAIN] next: python test.py '--weights={folder / 'TSN_best'}'"
+    steps = [line for line in said if line.startswith("[TRAIN] Epoch 0, iter")]
+    assert ["left:" in line for line in steps] == [False, True, True], "the first step says nothing of the others"
 
 
 def test_two_runs_do_not_write_to_one_folder(run, tmp_path, monkeypatch):
@@ -284,7 +313,7 @@ def test_table():
     assert table(
         [{"epoch": 0, "loss": 1.23456, "top1": None}, {"epoch": 10, "loss": 0.5, "top1": 0.25}]
     ).splitlines() == [
-        "epoch   loss  top1",
-        "    0  1.235     -",
-        "   10    0.5  0.25",
+        "  epoch    loss    top1",
+        "      0   1.235       -",
+        "     10     0.5    0.25",
     ]

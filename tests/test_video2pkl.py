@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from common import command_line
-from conftest import frame_numbers, grey_frames, write_video
+from conftest import clip_reader, frame_numbers, grey_frames, write_video
 from datareader.decode import decode_pkl, decode_video
-from datareader.reader import ClipReader
 from datareader.records import read_list
 from dataset.jobs import Failure
 from dataset.kinetics import video2pkl
@@ -92,7 +91,7 @@ def test_clips_read_back_as_the_videos(folder, capsys):
 def test_training_reads_them(folder, written):
     convert(folder)
     records = read_list(folder / "pkl" / "train.list", "pkl")
-    reader = ClipReader(
+    reader = clip_reader(
         records, clip_format="pkl", seg_num=3, seglen=1, short_size=40, target_size=32, num_classes=3, seed=0
     )
     clip = np.empty(reader.clip_shape, np.uint8)

@@ -115,7 +115,8 @@ class Checkpoints:
                 raise OSError(f"{message}, then go on with --resume=auto") from error
             logger.error("%s: training goes on (TRAIN.on_save_error)", message)
             return False
-        self._delete_old(folder, snapshot.state.epoch)
+        if label != BEST:  # its epoch's own is still to come
+            self._delete_old(snapshot.state)
         return True
 
     def newest(self) -> Path | None:
@@ -174,12 +175,14 @@ class Checkpoints:
                 logger.log(level, "passed over: %s", error)
         return sorted(found, key=lambda entry: entry[0].serial, reverse=True)
 
-    def _delete_old(self, saved: Path, epoch: int) -> None:
+    def _delete_old(self, now: TrainingState) -> None:
         """Delete what `keep_last` does not keep, and what was saved within an epoch that is finished now."""
         best = self.folder(BEST)
         others = [(state, folder) for state, folder in self._found() if folder != best]
         superseded = [
-            folder for state, folder in others if state.step_in_epoch and state.epoch < epoch and saved != best
+            folder
+            for state, folder in others
+            if state.step_in_epoch and state.epoch < now.epoch and (self.keep_last or state.step == now.step)
         ]
         kept = [folder for _, folder in others if folder not in superseded]
         for folder in superseded + (kept[self.keep_last :] if self.keep_last else []):
