@@ -1,5 +1,6 @@
 """The pages for people: that they are up to date, short, and lead where they say."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -7,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from config import SECTIONS
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 import write_docs  # noqa: E402
 
 READMES = ["README.md", "README_cn.md"]
 LONGEST_README = 220  # lines
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/cn/*.md"), ROOT / "dataset" / "README.md"]
-)
+PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "docs/cn/*.md", "dataset/*.md") for path in ROOT.glob(pattern))
+FOLDERS = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("path", write_docs.PAGES, ids=lambda path: path.name)
@@ -56,8 +58,6 @@ def test_files_and_config_keys_that_a_page_names_exist(page):
     for name in re.findall(r"(?<![\w./-])((?:[a-z_0-9]+/)*[a-z_0-9]+\.py)\b", text):
         places = [ROOT / name, *(place for folder in FOLDERS for place in folder.rglob(name))]
         assert any(place.is_file() for place in places), name
-    from config import SECTIONS
-
     for section, key in re.findall(r"\b(MODEL|TRAIN|VALID|TEST|INFER)\.([a-z_0-9]+)\b", text):
         assert key in SECTIONS[section].__dataclass_fields__, f"{section}.{key}"
 
@@ -65,8 +65,6 @@ def test_files_and_config_keys_that_a_page_names_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_flags_in_a_pages_commands_are_known(page):
     """Each documented command is parsed by its verb's own parser, which refuses what it does not know."""
-    import importlib
-
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     for verb, flags in re.findall(r"python (train|test|infer|export)\.py((?: +[^\s#;,|`)]+)*)", text):
         known = importlib.import_module(verb).build_parser()._option_string_actions

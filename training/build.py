@@ -27,7 +27,7 @@ from training.log import Metrics
 from training.meter import ScoreMeter
 from training.optimizer import create_optimizer, learning_rate_at, restore_optimizer, steps_per_epoch
 from training.precision import Precision
-from training.resume import AUTO, choose_checkpoint, list_digest, resumed_state
+from training.resume import AUTO, check_network, choose_checkpoint, list_digest, resumed_state
 from training.run import TRAINED, Run
 from training.steps import Learner
 
@@ -61,6 +61,8 @@ def build_run(
     """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags."""
     path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
     saved, arrays = (path and load_training_state(path)) or (None, {})
+    if saved:
+        check_network(path, config)
     seed = seed if seed is not None else saved.seed if saved else 0
     seed_everything(seed)
     model = build_model(config, config.train.channels_last)

@@ -57,6 +57,18 @@ def list_digest(records: list[Record]) -> str:
     return digest.hexdigest()
 
 
+def check_network(path: str, config: Config) -> None:
+    """Raise ValueError if a checkpoint is of another network than this run's; the message says in what."""
+    changes = changed_keys(load_config(Path(path) / CONFIG_FILE), config)
+    same_network = ["MODEL.name", *(f"MODEL.{key}" for key in network_keys(config.model))]
+    if refused := [key for key in same_network if key in changes]:
+        pretrain = command(f"--pretrain={path}")
+        raise ValueError(
+            f"{path}: is of another network ({_spell(refused, changes)}); to train a new run from its weights, give "
+            f"{pretrain} instead of --resume"
+        )
+
+
 def resumed_state(
     path: str, saved: TrainingState, now: TrainingState, config: Config, epoch_steps: int, is_auto: bool
 ) -> TrainingState:
@@ -86,13 +98,6 @@ def resumed_state(
 
 
 def _refuse(path: str, saved: TrainingState, config: Config, changes: dict[str, tuple], is_auto: bool) -> None:
-    same_network = ["MODEL.name", *(f"MODEL.{key}" for key in network_keys(config.model))]
-    if refused := [key for key in same_network if key in changes]:
-        pretrain = command(f"--pretrain={path}")
-        raise ValueError(
-            f"{path}: is of another network ({_spell(refused, changes)}); to train a new run from its weights, give "
-            f"{pretrain} instead of --resume"
-        )
     within_epoch = [key for key in (*SAME_EPOCH, "--seed", "the training list") if key in changes]
     if saved.step_in_epoch and within_epoch:
         raise ValueError(
