@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> Path:
         raise FileExistsError(f"{target}: holds an export already; remove it, or choose another --save_dir")
     prepare_save_dir(save_dir)
     export(args, config, weights, target)
-    logger.info("[EXPORT] next: %s", console.command("python", "infer.py", f"--weights={target}", "--video"))
+    logger.info("[EXPORT] next: %s", console.command("python", "infer.py", f"--weights={target}", "--video", "my.mp4"))
     return target
 
 

@@ -81,7 +81,10 @@ def main(argv: list[str] | None = None) -> Summary:
         logger.warning("[TEST] %s", summary.warning())
     if save_dir:
         write_files(save_dir, session, reader, predictions, summary, protocol | {"took": took})
-        logger.info("[TEST] next: %s", console.command("python", "infer.py", f"--weights={session.weights}", "--video"))
+        logger.info(
+            "[TEST] next: %s",
+            console.command("python", "infer.py", f"--weights={session.weights}", "--video", "my.mp4"),
+        )
     ranks.leave()
     return summary
 

@@ -110,10 +110,9 @@ def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
 
 
 def _say_threads() -> None:
-    threads = os.environ.get("OMP_NUM_THREADS", "?")
     logger.info(
-        "on the CPU: %s of %s thread(s) each, on %s",
+        "on the CPU: %s, OMP_NUM_THREADS=%s, %s",
         count(processes_here(), "process", "processes"),
-        threads,
+        os.environ.get("OMP_NUM_THREADS", "all"),
         count(num_cores(), "core"),
     )
