@@ -87,5 +87,5 @@ def _whole_shares(mode: str, batch_size: int, num_ranks: int) -> int:
 
 
 def _num_workers(wanted: int, num_clips: int, batch_size: int) -> int:
-    """As many worker processes as wanted, unless there are fewer cores per process or fewer batches to read."""
+    """The worker processes to start: as many as wanted, but no more than cores per process or batches to read."""
     return min(wanted, cores_each(), -(-num_clips // batch_size))

@@ -200,7 +200,7 @@ def read_one_by_one(reader: ClipReader, records: Iterable[Record]) -> Iterator[B
 
 
 def _as_batch(fields: list) -> Batch:
-    """From what a BatchReader gives, or what Paddle's DataLoader has made of it."""
+    """The batch in what a BatchReader gives, or in what Paddle's DataLoader has made of that."""
     return Batch(*(paddle.to_tensor(field) if isinstance(field, np.ndarray) else field for field in fields[1:]))
 
 

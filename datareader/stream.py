@@ -107,7 +107,7 @@ class _Pending:
 
     @property
     def pictures(self) -> list[np.ndarray]:
-        """Of the segments that have begun; one that the video's end cuts off repeats its last frame."""
+        """The pictures of the segments that have begun; one that the video's end cuts off repeats its last frame."""
         whole = [segment + segment[-1:] * (self._seglen - len(segment)) for segment in self._segments if segment]
         return [picture for segment in whole for picture in segment]
 
@@ -141,5 +141,5 @@ def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[],
 
 
 def _time_sec(frame: av.VideoFrame, time_base: Fraction) -> float | None:
-    """By the stream's time base: the frames that the decoder gives last do not know theirs."""
+    """A frame's time by the stream's time base: the frames that the decoder gives last do not know theirs."""
     return None if frame.pts is None else float(frame.pts * time_base)

@@ -19,7 +19,7 @@ class Stopped(Exception):
     def __init__(self, signal_number: int):
         super().__init__(f"stopped by signal {signal_number}")
         self.exit_code = 128 + signal_number
-        """As shells have it: 143 for SIGTERM, 130 for Ctrl-C."""
+        """The exit code that shells expect: 143 for SIGTERM, 130 for Ctrl-C."""
 
 
 class StopRequest:

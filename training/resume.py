@@ -31,9 +31,10 @@ def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | Non
     if wanted and wanted != AUTO:
         newest = Checkpoints(Path(wanted), checkpoints.name).newest()
         if newest:
+            whole_run, one = command("--resume=auto", f"--save_dir={wanted}"), command(f"--resume={newest}")
             raise ValueError(
-                f"{wanted}: is the folder of a run; go on with that run by --resume=auto --save_dir={wanted}, or give "
-                f"one of its checkpoints, such as --resume={newest}"
+                f"{wanted}: is the folder of a run; go on with it by {whole_run}, or give one of its checkpoints, such "
+                f"as {one}"
             )
         if Path(wanted).resolve().parent == checkpoints.save_dir.resolve():
             return wanted

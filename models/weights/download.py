@@ -35,14 +35,14 @@ class Published(NamedTuple):
     """Weights on the server of the 2019 original."""
 
     name: str
-    """Of the archive NAME.tar.gz and of the folder that it becomes."""
+    """The archive is NAME.tar.gz, the folder that it becomes NAME."""
     num_layers: int
     num_classes: int | None
     """None: the last layer is not meant to be used."""
     other_way: str
     """What a user can do who does not want them."""
     sha256: str | None = None
-    """Of the archive; None: not known, so the first download's is recorded and later ones are compared with it."""
+    """The archive's sum; None: not known, so the first download's is recorded and later ones are compared with it."""
 
 
 TSN_KINETICS = Published("tsn_kinetics", 50, 400, "give --weights")

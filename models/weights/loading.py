@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import paddle
 
+from common.console import command
 from models.weights.files import Weights
 from models.weights.names import find_naming
 
@@ -95,4 +96,5 @@ def _advice(weights: Weights, tensors: dict[str, paddle.Tensor], unfilled: list[
         return f"the model is a ResNet-{model.num_layers}: set MODEL.num_layers to {weights.num_layers}, or give others"
     if unfilled and all(name.startswith(HEAD) for name in unfilled):
         return "it has no last layer for the model: train one with --pretrain"
-    return f"python scripts/convert_weights.py {weights.path} lists all that it has; seglen must be the same too"
+    listing = command("python", "scripts/convert_weights.py", weights.path)
+    return f"{listing} lists all that it has; seglen must be the same too"
