@@ -229,8 +229,9 @@ class OutputNames:
 
 
 def _candidates(video_id: str) -> list[str]:
-    """What a video's outputs may be called, the plainest first: stem, file name, then folder by folder before it."""
+    """What a video's outputs may be called, the plainest first: without ending, with it, then with folders before."""
     path = Path(re.sub(r"^\w+://|[?#].*$", "", video_id))
-    parts = [*(part for part in path.parts[:-1] if part.strip("./")), path.name or "video"]
-    names = [path.stem or "video", *("_".join(parts[start:]) for start in range(len(parts) - 1, -1, -1))]
+    folders = [part for part in path.parts[:-1] if part.strip("./")]
+    ends = (path.stem or "video", path.name or "video")
+    names = ["_".join([*folders[start:], end]) for start in range(len(folders), -1, -1) for end in ends]
     return [re.sub(r"[^\w.\- ]", "_", name)[-120:] for name in names]

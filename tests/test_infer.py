@@ -266,11 +266,11 @@ def test_names_of_outputs_follow_their_inputs_and_are_never_the_same():
         "rtsp://10.0.0.1:554/live?key=1",
         "a/plain.mkv",
     ]
-    expected = ["a_x.mp4", "b_x.mp4", "X.avi", "test.avi", "test.mp4", "live", "plain"]
+    expected = ["a_x", "b_x", "X.avi", "test.avi", "test.mp4", "live", "plain"]
     for order in (1, -1):  # whatever the order they come in
         names = OutputNames(known[::order])
         assert [names.name(one) for one in known] == expected
-    assert names.name("c/plain.mkv") == "plain.mkv" and names.name("d/plain.mkv") == "d_plain.mkv"
+    assert names.name("c/plain.mkv") == "plain.mkv" and names.name("d/plain.mkv") == "d_plain"
     names = OutputNames()  # paths on standard input are not known beforehand
     given = [names.name(one) for one in ("a/x.mp4", "b/x.mp4", "b/X.avi", "x.mp4", "/")]
     assert given == ["x", "x.mp4", "X.avi", "x.mp4_2", "video"]
