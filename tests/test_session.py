@@ -1,5 +1,6 @@
 """The door for other programs: inference/session.py."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_a_runs_folder_stands_for_its_best_checkpoint(weights, video, caplog):
         session = open_session(weights.parent, overrides=[*SMALL, "MODEL.label_file=none"])
     assert session.weights == weights
     assert f"{weights.parent} is the folder of a run: taking its best checkpoint, {weights}" in caplog.text
+
+
+def test_a_run_without_a_best_checkpoint_names_those_it_has(weights, tmp_path):
+    for epoch in (1, 2):
+        shutil.copytree(weights, tmp_path / f"TSN_epoch{epoch}")
+    with pytest.raises(FileNotFoundError, match="no weights in this folder, but in its folders TSN_epoch1, TSN_epoch2"):
+        open_session(tmp_path, overrides=[*SMALL, "MODEL.label_file=none"])
 
 
 def test_what_cannot_be_read_is_named(weights, tmp_path):

@@ -62,7 +62,9 @@ def _read_folder(folder: Path) -> dict[str, np.ndarray]:
         return _read_folder(contents[0])
     files = [path for path in contents if path.is_file() and path.name != checksums.FOLDER_SUMS]
     if not any(_is_variable(path) for path in files):
-        raise FileNotFoundError(f"{folder}: no weights in this folder; give {KNOWN_FORMATS}")
+        checkpoints = ", ".join(path.name for path in contents if (path / MODEL_FILE).is_file())
+        inside = f", but in its folders {checkpoints}: name one of them" if checkpoints else f"; give {KNOWN_FORMATS}"
+        raise FileNotFoundError(f"{folder}: no weights in this folder{inside}")
     checksums.verify(folder)
     return _parse_variables({path.name: path.read_bytes() for path in files}, folder)
 
