@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -23,6 +25,7 @@ from models.weights import load_weights, read_weights
 
 NAMES = ["red thing", "green thing", "蓝色的东西"]
 FORMATS = ("paddle", "onnx")
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,22 @@ print(card["class_names"][int(probabilities[0].argmax())] in card["class_names"]
 """
     done = subprocess.run([sys.executable, "-c", script, exports["onnx"]], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout == "True\n", done.stderr
+
+
+def test_the_program_in_the_docs_sees_the_frames_that_infer_sees(exports, small_set, tmp_path):
+    """Without Paddle, by the recipe of docs/inference.md."""
+    page = (ROOT / "docs" / "inference.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(import json\n.*?)```", page, re.DOTALL)
+    video = next((small_set / "val").rglob("*.mp4"))
+    for theirs, ours in (("exported/model.onnx", exports["onnx"]), ("my.mp4", video), ("= 7, 256, 224", "= 3, 72, 64")):
+        assert theirs in program
+        program = program.replace(theirs, str(ours))
+    program = "import sys; sys.modules['paddle'] = None\n" + program
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (said,) = infer.main([f"--weights={exports['onnx']}", "--video", str(video), f"--save_dir={tmp_path}"])
+    name, _, probability = done.stdout.splitlines()[-1].rpartition(" ")
+    assert name == NAMES[said.class_ids[0]] and float(probability) == pytest.approx(said.confidence, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", FORMATS)
