@@ -39,6 +39,8 @@ class ModelConfig:
     """Mean of the R, G and B values on the 0..1 scale, subtracted from them."""
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Standard deviation of the R, G and B values on the 0..1 scale; they are divided by it."""
+    backbone: Literal["resnet"] = "resnet"
+    """Family of the network that runs on each frame."""
     num_layers: Literal[18, 34, 50, 101, 152] = 50
     """Depth of the ResNet: 50, 101 or 152 as the original; 18 and 34 for small data and CPUs."""
     label_file: str | None = None

@@ -31,10 +31,9 @@ def fetch_published_weights(config: Config, published: Published | None = None) 
     published = published or model_entry(model.name).published
     if published is None:
         raise ValueError(f"no weights of {model.name} were published; give --weights")
-    fits = {"num_layers": published.num_layers, "num_classes": published.num_classes, "seglen": 1}
-    for key, theirs in fits.items():
+    for key, theirs in published.fits.items():
         ours = getattr(model, key)
-        if theirs is not None and ours != theirs:
+        if ours != theirs:
             raise ValueError(
                 f"the published weights, {published.name}, are for {key} {theirs}, but MODEL.{key} is {ours}; "
                 f"{published.other_way}"

@@ -5,19 +5,20 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
+from models.backbones import create_backbone
 from models.normalize import Normalize
-from models.resnet import ResNet
 
 
 class TSN(nn.Layer):
-    """A ResNet on each snippet, features averaged over the segments, one fully connected layer.
+    """A backbone on each snippet, features averaged over the segments, one fully connected layer.
 
     Args:
         num_classes: number of classes, K.
-        num_layers: depth of the ResNet, see models/resnet.py.
+        num_layers: depth of the backbone.
         seglen: frames per snippet, stacked as channels.
         image_mean, image_std: of R, G and B on the 0..1 scale.
         channels_last: convolve in NHWC layout; input, output and weights stay what they are.
+        backbone: a key of models.backbones.BACKBONES.
 
     Source: Wang et al., Temporal Segment Networks, ECCV 2016, as computed by the 2019 PaddlePaddle original.
     """
@@ -30,12 +31,13 @@ class TSN(nn.Layer):
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
         channels_last: bool = False,
+        backbone: str = "resnet",
     ):
         super().__init__()
         self.seglen = seglen
         self.channels_last = channels_last
         self.normalize = Normalize(image_mean, image_std)
-        self.backbone = ResNet(num_layers, 3 * seglen, "NHWC" if channels_last else "NCHW")
+        self.backbone = create_backbone(backbone, num_layers, 3 * seglen, "NHWC" if channels_last else "NCHW")
         num_features = self.backbone.num_features
         bound = num_features**-0.5
         self.fc = nn.Linear(num_features, num_classes, weight_attr=nn.initializer.Uniform(-bound, bound))

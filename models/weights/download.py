@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 from tqdm import tqdm
@@ -36,17 +36,17 @@ class Published(NamedTuple):
 
     name: str
     """The archive is NAME.tar.gz, the folder that it becomes NAME."""
-    num_layers: int
-    num_classes: int | None
-    """None: the last layer is not meant to be used."""
+    fits: dict[str, Any]
+    """The keys of MODEL that a network needs to have for them, and their values."""
     other_way: str
     """What a user can do who does not want them."""
     sha256: str | None = None
     """The archive's sum; None: not known, so the first download's is recorded and later ones are compared with it."""
 
 
-TSN_KINETICS = Published("tsn_kinetics", 50, 400, "give --weights")
-RESNET50_IMAGENET = Published("ResNet50_pretrained", 50, None, "give --pretrain (none: train from scratch)")
+RESNET50 = {"backbone": "resnet", "num_layers": 50, "seglen": 1}
+TSN_KINETICS = Published("tsn_kinetics", RESNET50 | {"num_classes": 400}, "give --weights")
+RESNET50_IMAGENET = Published("ResNet50_pretrained", RESNET50, "give --pretrain (none: train from scratch)")
 
 
 def published_weights(published: Published) -> Path:

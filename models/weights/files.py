@@ -19,6 +19,7 @@ from models.weights.names import (
     Naming,
     find_naming,
     name_of_stranger,
+    network_title,
     rename_table,
 )
 from models.weights.original import write_variable
@@ -38,12 +39,13 @@ class Weights(NamedTuple):
     their_names: dict[str, str]
     """Our name -> the file's."""
     naming: Naming
-    num_layers: int
+    num_layers: int | None
+    """Depth of the ResNet; None: another network of this project."""
     passed_over: list[str]
     """State of a training among the weights, which is not used."""
 
     def description(self) -> str:
-        return f"ResNet-{self.num_layers} in the names of {self.naming.title}"
+        return f"{network_title(self.num_layers)} in the names of {self.naming.title}"
 
 
 def find_weights(path: str | Path) -> Path:
@@ -79,14 +81,14 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def write_weights(
-    path: Path, arrays: dict[str, np.ndarray], num_layers: int, naming: Naming = OURS, as_folder: bool = False
+    path: Path, arrays: dict[str, np.ndarray], num_layers: int | None, naming: Naming = OURS, as_folder: bool = False
 ) -> None:
     """Write arrays to a new file or folder, whole or not at all, with its checksums beside it.
 
     Args:
         path: `*.pdparams` or `*.safetensors`, or whatever a folder is to be called.
         arrays: by this project's names.
-        num_layers: depth of the ResNet.
+        num_layers: depth of the ResNet; None: another network of this project.
         naming: the names to write them under.
         as_folder: write the 2019 original's format, one file per variable.
 
@@ -108,7 +110,7 @@ def write_weights(
                 write_variable(hidden / name, array)
             checksums.record(hidden)
         elif path.suffix == ".safetensors":
-            hidden.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, ResNet-{num_layers}"}))
+            hidden.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, {network_title(num_layers)}"}))
         else:
             paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(hidden))
     if not as_folder:

@@ -92,6 +92,8 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
 def _advice(weights: Weights, tensors: dict[str, paddle.Tensor], unfilled: list[str]) -> str:
     """What to do about weights that do not fit."""
     model = find_naming(tensors)
+    if model and None in (model.num_layers, weights.num_layers) and model.num_layers != weights.num_layers:
+        return "the backbones are of two families: set MODEL.backbone to that of the weights, or give others"
     if model and model.num_layers != weights.num_layers:
         return f"the model is a ResNet-{model.num_layers}: set MODEL.num_layers to {weights.num_layers}, or give others"
     if unfilled and all(name.startswith(HEAD) for name in unfilled):

@@ -134,20 +134,29 @@ class Match(NamedTuple):
     """The naming and the depth that fit a set of names best."""
 
     naming: Naming
-    num_layers: int
+    num_layers: int | None
+    """Depth of the ResNet; None: another network of this project, whose tensors keep their names."""
     our_names: dict[str, str]
     """Their name -> ours, for every tensor of that network."""
 
 
-def tensor_names(naming: Naming, num_layers: int) -> Iterator[str]:
-    """The names of all tensors of a TSN, the first layer first; the same order whatever the naming."""
-    for convolution, batch_norm in _layers(naming, num_layers):
+def network_title(num_layers: int | None) -> str:
+    """A network as messages call it."""
+    return f"ResNet-{num_layers}" if num_layers else "another backbone"
+
+
+def tensor_names(naming: Naming, num_layers: int | None) -> Iterator[str]:
+    """The names of all tensors of a TSN, the first layer first; the same order whatever the naming.
+
+    Without a number of layers, those of the last layer only.
+    """
+    for convolution, batch_norm in _layers(naming, num_layers) if num_layers else ():
         yield convolution + naming.convolution
         yield from (batch_norm + leaf for leaf in naming.batch_norm)
     yield from naming.head
 
 
-def rename_table(theirs: Naming, ours: Naming, num_layers: int) -> dict[str, str]:
+def rename_table(theirs: Naming, ours: Naming, num_layers: int | None) -> dict[str, str]:
     """{their name: our name} for every tensor of a TSN with a ResNet of that depth."""
     return dict(zip(tensor_names(theirs, num_layers), tensor_names(ours, num_layers), strict=True))
 
@@ -163,6 +172,9 @@ def find_naming(names: Iterable[str]) -> Match | None:
             score = (num_known, num_known - len(table))
             if num_known and (best is None or score > best_score):
                 best, best_score = Match(naming, num_layers, table), score
+    is_ours = sum(name.startswith(("backbone.", *OURS.head)) for name in names) > len(names) / 2
+    if is_ours and best_score[0] < len(names) / 2:
+        return Match(OURS, None, rename_table(OURS, OURS, None))
     return best
 
 
@@ -171,6 +183,8 @@ def name_of_stranger(match: Match, name: str) -> str:
 
     So `layer1.0.se.fc1.weight` becomes `backbone.layer1.0.se.fc1.weight`: the backbone is another network.
     """
+    if match.num_layers is None:
+        return name
     places = dict(zip(_blocks(match.naming, match.num_layers), _blocks(OURS, match.num_layers), strict=True))
     for theirs, ours in places.items():
         if name.startswith((f"{theirs}.", f"{theirs}_")):

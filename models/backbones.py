@@ -1,0 +1,16 @@
+"""Frame backbones by name: what TSN runs on each snippet."""
+
+from paddle import nn
+
+from models.resnet import ResNet
+
+BACKBONES = {
+    "resnet": ResNet,
+}
+"""Name -> (num_layers, in_channels, data_format) -> a network with what models/resnet.py has: `num_features`,
+`forward`, `feature_maps`."""
+
+
+def create_backbone(name: str, num_layers: int, in_channels: int, data_format: str) -> nn.Layer:
+    """The backbone registered under a name; see its class for the arguments."""
+    return BACKBONES[name](num_layers, in_channels, data_format)
