@@ -92,4 +92,6 @@ def _or_null(value: Any) -> Any:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows with the same keys, as text in columns; None is a dash."""
-    return tabulate(rows, headers="keys", tablefmt="plain", floatfmt=".4g", numalign="right", missingval="-")
+    return tabulate(
+        rows, headers="keys", tablefmt="plain", floatfmt=".4g", numalign="right", stralign="right", missingval="-"
+    )
