@@ -53,7 +53,7 @@ def read_card(path: str | Path) -> ExportCard:
         raise ValueError(f"{path}: damaged description: {error}; export the model again") from error
 
 
-def _engine_of(path: Path) -> type[PaddleInference | OnnxRuntime]:
+def _engine_of(path: Path) -> type:
     engine = next((engine for engine in ENGINES if engine.recognises(path)), None)
     if engine is None:
         raise ValueError(f"{path}: is no export; make one with export.py")

@@ -101,7 +101,7 @@ def test_weights_that_do_not_fit_change_nothing(fresh_head):
 
 def test_weights_of_another_backbone_keep_their_names_and_fit_only_that(tmp_path):
     """A backbone that is added to this project needs no table of names for its own checkpoints."""
-    arrays = {f"backbone.features.{number}.weight": np.full((2, 2), number, np.float32) for number in range(6)}
+    arrays = {f"backbone.stem.{number}.weight": np.full((2, 2), number, np.float32) for number in range(6)}
     arrays |= {"fc.weight": np.zeros((2, 3), np.float32), "fc.bias": np.zeros(3, np.float32)}
     paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(tmp_path / "own.pdparams"))
     weights = read_weights(tmp_path / "own.pdparams")

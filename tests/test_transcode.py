@@ -182,7 +182,8 @@ def test_stopped_or_killed_and_given_again_it_leaves_the_same_files(tmp_path):
     def end(how, number: signal.Signals, num_files: int, num_workers: int) -> tuple[int, str]:
         """Start the command, end it once there are so many files; returns its exit code and what it says."""
         process = subprocess.Popen(
-            [*command, f"--out={out}", f"--workers={num_workers}"],
+            # gently, so that this process sees the files in time
+            ["nice", "-n", "19", *command, f"--out={out}", f"--workers={num_workers}"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         while process.poll() is None and len(finished()) < num_files:

@@ -118,15 +118,15 @@ def write_weights(
 
 
 def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -> Weights:
-    for name in arrays:
-        if RESNET_D.search(name):
-            raise ValueError(
-                f"{path}: is a ResNet-D (it has {name}): its stem and shortcuts are others than this model's; "
-                "give weights of a plain ResNet"
-            )
     if not arrays:
         raise ValueError(f"{path}: holds no tensors")
     match = find_naming(arrays)
+    stranger = next(filter(RESNET_D.search, arrays), None)
+    if stranger and not (match and match.num_layers is None):  # a backbone of this project may have such a stem
+        raise ValueError(
+            f"{path}: is a ResNet-D (it has {stranger}): its stem and shortcuts are others than this model's; "
+            "give weights of a plain ResNet"
+        )
     if match is None:
         titles = ", ".join(naming.title for naming in NAMINGS.values())
         raise ValueError(
