@@ -33,11 +33,11 @@ def describe_list(records: list[Record], class_names: list[str]) -> str:
         return videos
     if len(class_names) <= CLASSES_SHOWN:
         return f"{videos}: {', '.join(f'{name} {numbers[label]}' for label, name in enumerate(class_names))}"
+    classes = count(len(numbers), "class", "classes")
     fewest, most = min(numbers, key=numbers.get), max(numbers, key=numbers.get)
-    return (
-        f"{videos} of {count(len(numbers), 'class', 'classes')}: from {numbers[fewest]} ({class_names[fewest]}) to "
-        f"{numbers[most]} ({class_names[most]})"
-    )
+    if numbers[fewest] == numbers[most]:
+        return f"{videos} of {classes}: {numbers[most]} each"
+    return f"{videos} of {classes}: from {numbers[fewest]} ({class_names[fewest]}) to {numbers[most]} ({class_names[most]})"
 
 
 def list_warnings(records: list[Record], class_names: list[str]) -> list[str]:

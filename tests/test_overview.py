@@ -24,6 +24,7 @@ def test_videos_per_class():
     assert describe_list(records_of([*range(400), 7]), many) == (
         "401 videos of 400 classes: from 1 (class 0) to 2 (class 7)"
     )
+    assert describe_list(records_of([*range(400)]), many) == "400 videos of 400 classes: 1 each"
 
 
 def test_what_looks_wrong_with_a_list():
