@@ -37,7 +37,8 @@ def describe_list(records: list[Record], class_names: list[str]) -> str:
     fewest, most = min(numbers, key=numbers.get), max(numbers, key=numbers.get)
     if numbers[fewest] == numbers[most]:
         return f"{videos} of {classes}: {numbers[most]} each"
-    return f"{videos} of {classes}: from {numbers[fewest]} ({class_names[fewest]}) to {numbers[most]} ({class_names[most]})"
+    lowest, highest = (f"{numbers[label]} ({class_names[label]})" for label in (fewest, most))
+    return f"{videos} of {classes}: from {lowest} to {highest}"
 
 
 def list_warnings(records: list[Record], class_names: list[str]) -> list[str]:
