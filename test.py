@@ -22,7 +22,7 @@ from datareader.overview import report_list
 from datareader.reader import ClipReader
 from datareader.unreadable import UnreadableVideos, report_reading
 from evaluation.files import write_csv, write_json, write_pickle
-from evaluation.predictions import Prediction, class_name
+from evaluation.predictions import Prediction, all_class_names
 from evaluation.report import Report, confident_mistakes
 from evaluation.scores import ROW_COLUMNS, Summary, Tally, prediction_rows, summarize, summary_as_json
 from inference.predict import predict
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> Summary:
     if save_dir:
         prepare_save_dir(save_dir)
     records, num_classes = build_records(config, "test"), config.model.num_classes
-    names = session.class_names or [class_name(number, None) for number in range(num_classes)]
+    names = all_class_names(session.class_names, num_classes)
     report_list("[TEST]", config.test.filelist, records, names)
     loader = build_loader(config, "test", records, ranks)
     reader = loader.reader

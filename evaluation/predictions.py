@@ -125,6 +125,11 @@ def class_name(class_id: int, class_names: list[str] | None) -> str:
     return class_names[class_id] if class_names else f"class {class_id}"
 
 
+def all_class_names(class_names: list[str] | None, num_classes: int) -> list[str]:
+    """What each class is called, in label order."""
+    return [class_name(class_id, class_names) for class_id in range(num_classes)]
+
+
 def best_classes(prediction: Prediction, class_names: list[str] | None, top_k: int) -> list[tuple[str, float]]:
     """(name, probability) of the best classes."""
     _, probabilities, class_ids = prediction.top(top_k).plain()

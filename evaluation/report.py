@@ -14,7 +14,7 @@ from PIL import Image
 
 from evaluation import plots
 from evaluation.files import write_text
-from evaluation.predictions import Prediction, best_classes, class_name
+from evaluation.predictions import Prediction, all_class_names, best_classes, class_name
 from evaluation.scores import SCORES, ClassScore, Summary, calibration_curve, most_confused
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -69,7 +69,8 @@ class Report:
         write_text(path, page)
 
     def _content(self) -> dict[str, Any]:
-        summary, names = self.summary, self._names()
+        summary = self.summary
+        names = all_class_names(self.class_names, len(summary.classes))
         readable = [one for one in self.predictions if not one.problem]
         by_score = sorted((score for score in summary.classes if score.num_videos), key=lambda score: score.top1)
         epochs = plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
@@ -94,9 +95,6 @@ class Report:
             "slowest": sorted(readable, key=lambda one: -one.read_sec)[:SLOWEST_SHOWN],
             "broken": [one for one in self.predictions if one.problem][:BROKEN_SHOWN],
         }
-
-    def _names(self) -> list[str]:
-        return [class_name(number, self.class_names) for number in range(len(self.summary.classes))]
 
     def _class_row(self, score: ClassScore) -> dict[str, Any]:
         return {**score._asdict(), "name": class_name(score.class_id, self.class_names)}

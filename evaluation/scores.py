@@ -60,7 +60,8 @@ class Tally:
 
     def text(self, num_classes: int) -> str:
         so_far = f"{count(self.num_videos, 'video')} so far"
-        return f"{scores_text(self.loss, self.top1, self.top5, num_classes)}, {so_far}"
+        scores = {"loss": self.loss, "top1": self.top1, "top5": self.top5}
+        return f"{scores_text(scores, num_classes)}, {so_far}"
 
 
 class Scored:
@@ -136,7 +137,7 @@ class Summary(NamedTuple):
 
     def text(self) -> str:
         """The scores in the original's words."""
-        return scores_text(self.scores["loss"], self.scores["top1"], self.scores["top5"], len(self.classes))
+        return scores_text(self.scores, len(self.classes))
 
     def further_text(self) -> str:
         """What the original did not say."""
@@ -158,10 +159,18 @@ class Summary(NamedTuple):
         return ""
 
 
-def scores_text(loss: float, top1: float, top5: float, num_classes: int) -> str:
-    """The scores in the original's words; top-5 says nothing where there are no more than five classes."""
-    fifth = f", top5_acc: {top5:.4f}" if num_classes > 5 else ""
-    return f"Loss: {loss:.6f}, top1_acc: {top1:.4f}{fifth}"
+def score_texts(num_classes: int) -> dict[str, str]:
+    """How log lines say loss and accuracies: the original's words, as formats.
+
+    A top-5 says nothing where there are no more than five classes, and is left out.
+    """
+    texts = {"loss": "Loss: {:.6f}", "top1": "top1_acc: {:.4f}", "top5": "top5_acc: {:.4f}"}
+    return {key: text for key, text in texts.items() if key != "top5" or num_classes > 5}
+
+
+def scores_text(scores: dict[str, float], num_classes: int) -> str:
+    """The scores of `score_texts` on one line."""
+    return ", ".join(text.format(scores[key]) for key, text in score_texts(num_classes).items())
 
 
 def coverage_text(num_videos: int, num_unreadable: int) -> str:

@@ -1,5 +1,6 @@
 """The door for other programs: inference/session.py."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_five_lines_from_any_working_folder(weights, video, tmp_path):
     code = FIVE_LINES.format(root=str(ROOT), weights=str(weights), overrides=overrides, video=str(video))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    best = eval(done.stdout.splitlines()[-1], {})
+    best = ast.literal_eval(done.stdout.splitlines()[-1])
     session = open_session(weights, overrides=overrides)
     assert best == session.best(session.classify(video), 2)
     assert {name for name, _ in best} < {"red", "green", "blue"} and best[0][1] >= best[1][1]

@@ -18,7 +18,7 @@ from datareader.overview import overlap_warning, report_list
 from datareader.records import Record
 from datareader.unreadable import UnreadableVideos
 from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
-from evaluation.predictions import class_name, read_class_names
+from evaluation.predictions import all_class_names, read_class_names
 from models.build import build_model, fetch_published_weights
 from models.weights import RESNET50_IMAGENET, find_weights, load_weights, read_weights
 from training.average import WeightAverage
@@ -102,8 +102,8 @@ def build_run(
 def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str, list[Record]]:
     """The records of "train" and "valid"; what they hold, and what looks wrong with them, is told once."""
     num_classes = config.model.num_classes
-    names = read_class_names(config.model.label_file, num_classes)  # one that does not fit is better found now
-    names = names or [class_name(number, None) for number in range(num_classes)]
+    # a label file that does not fit is better found now than by infer.py
+    names = all_class_names(read_class_names(config.model.label_file, num_classes), num_classes)
     modes = ("train", "valid") if has_validation else ("train",)
     lists = {mode: build_records(config, mode) for mode in modes}
     if ranks.rank == 0:

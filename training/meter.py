@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
-from evaluation.scores import coverage_text
+from evaluation.scores import coverage_text, score_texts
 from training.log import Figure, log_line
 
 NUM_SUMS = 5  # videos that were read, their loss, their top-1 hits, their top-5 hits, videos that could not be read
@@ -27,12 +27,9 @@ class Scores(NamedTuple):
     """With fewer than 5 classes K: top-K."""
 
     def figures(self, num_classes: int) -> dict[str, Figure]:
-        """Loss and accuracies; log lines leave out a top-5 that says nothing, of no more than five classes."""
-        return {
-            "loss": Figure(self.loss, "Loss: {:.6f}"),
-            "top1": Figure(self.top1, "top1_acc: {:.4f}"),
-            "top5": Figure(self.top5, "top5_acc: {:.4f}" if num_classes > 5 else None),
-        }
+        """Loss and accuracies, as log lines say them."""
+        texts = score_texts(num_classes)
+        return {key: Figure(getattr(self, key), texts.get(key)) for key in ("loss", "top1", "top5")}
 
     def text(self, num_classes: int) -> str:
         return log_line(self.figures(num_classes))
