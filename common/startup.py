@@ -16,6 +16,15 @@ if importlib.util.find_spec("paddle") is None:
 
 warnings.filterwarnings("ignore", message="No ccache found")  # Paddle 3 says so at every start; it asks nothing of us
 warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+warnings.filterwarnings("ignore", message="You are using GPU version Paddle, but your CUDA")  # distributed.ranks says it
+
+
+def be_quiet_about_missing_cuda() -> None:
+    """Paddle for GPUs lists the CUDA libraries that it misses, also where no GPU could use them: on such machines its C++
+    part says errors only. A GLOG_minloglevel that the user set stays.
+    """
+    if not any(Path("/dev").glob("nvidia*")):
+        os.environ.setdefault("GLOG_minloglevel", "2")
 
 
 def let_mkl_use_avx2_on_amd() -> None:
@@ -31,6 +40,7 @@ def let_mkl_use_avx2_on_amd() -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
 
 
+be_quiet_about_missing_cuda()
 let_mkl_use_avx2_on_amd()
 # A second thread makes a training step 1.1 to 1.3 times as fast, a second process twice: cores are for processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

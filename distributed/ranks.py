@@ -53,9 +53,10 @@ def start(use_gpu: bool | str) -> Ranks:
     Raises:
         ValueError: use_gpu is True and there is no usable GPU.
     """
-    has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    is_for_gpus = paddle.is_compiled_with_cuda()
+    has_gpu = is_for_gpus and paddle.device.cuda.device_count() > 0
     if use_gpu is True and not has_gpu:
-        reason = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is built for CPUs only"
+        reason = "no GPU is visible" if is_for_gpus else "this Paddle is built for CPUs only"
         raise ValueError(
             f"use_gpu is True, but {reason}; use --use_gpu=auto, or requirements-gpu.txt on a machine with a CUDA GPU"
         )
@@ -65,6 +66,8 @@ def start(use_gpu: bool | str) -> Ranks:
     else:
         paddle.set_device("cpu")
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+        if is_for_gpus and use_gpu:
+            logger.info("no GPU is visible to this Paddle, which is built for GPUs: running on the CPU (--use_gpu=auto)")
         _say_threads()
     return _join(environment) if environment.world_size > 1 else Ranks()
 

@@ -3,6 +3,7 @@
 #     source scripts/environment.sh requirements.txt [requirements-dev.txt ...]
 #
 # TSN_PADDLE=2.6.2 installs that Paddle, in an environment of its own. TSN_PYTHON=/path/to/python3.10 chooses the Python.
+# TSN_PINS=lowest takes the oldest release series of every other package that the requirements allow.
 # An environment that is complete is used as it is.
 
 tsn_find_python() {
@@ -18,15 +19,20 @@ tsn_find_python() {
 }
 
 tsn_make_environment() {
-    local python version environment installed file install=()
+    local python version environment installed file pins install=()
     python=$(tsn_find_python) || return
     version=$("$python" --version)
-    environment=.venv${TSN_PADDLE:+-paddle-$TSN_PADDLE}
+    environment=.venv${TSN_PADDLE:+-paddle-$TSN_PADDLE}${TSN_PINS:+-$TSN_PINS}
     for file in "$@"; do install+=(-r "$file"); done
     if [ -n "${TSN_PADDLE:-}" ]; then
         install+=("paddlepaddle==$TSN_PADDLE")
         case $TSN_PADDLE in 2.*) install+=("numpy==1.26.*") ;; esac
         case "$TSN_PADDLE $*" in 2.*onnx*) install+=("paddle2onnx==1.3.1") ;; esac
+    fi
+    if [ "${TSN_PINS:-}" = lowest ]; then  # numpy>=1.26,<3 becomes numpy==1.26.*; Paddle and its converter go together
+        pins=$(mktemp)
+        cat "$@" | grep -v '^paddle' | sed -nE 's/^([A-Za-z0-9_-]+)>=([0-9.]+)[^;]*/\1==\2.*/p' > "$pins"
+        install+=(-c "$pins")
     fi
     # a mark that only a finished install of these very requirements leaves
     installed=$environment/installed.$(cat "$@" | cksum | cut -d ' ' -f 1)
