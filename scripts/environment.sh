@@ -19,7 +19,7 @@ tsn_find_python() {
 }
 
 tsn_make_environment() {
-    local python version environment installed file pins install=()
+    local python version environment installed file pins kept install=()
     python=$(tsn_find_python) || return
     version=$("$python" --version)
     environment=.venv${TSN_PADDLE:+-paddle-$TSN_PADDLE}${TSN_PINS:+-$TSN_PINS}
@@ -29,9 +29,11 @@ tsn_make_environment() {
         case $TSN_PADDLE in 2.*) install+=("numpy==1.26.*") ;; esac
         case "$TSN_PADDLE $*" in 2.*onnx*) install+=("paddle2onnx==1.3.1") ;; esac
     fi
-    if [ "${TSN_PINS:-}" = lowest ]; then  # numpy>=1.26,<3 becomes numpy==1.26.*; Paddle and its converter go together
+    if [ "${TSN_PINS:-}" = lowest ]; then  # numpy>=1.26,<3 becomes numpy==1.26.*
         pins=$(mktemp)
-        cat "$@" | grep -v '^paddle' | sed -nE 's/^([A-Za-z0-9_-]+)>=([0-9.]+)[^;]*/\1==\2.*/p' > "$pins"
+        # what depends on Paddle's version stays out: paddle2onnx, and safetensors, of which Paddle 3 wants a newer one
+        case ${TSN_PADDLE:-3} in 2.*) kept='^paddle' ;; *) kept='^(paddle|safetensors)' ;; esac
+        cat "$@" | grep -vE "$kept" | sed -nE 's/^([A-Za-z0-9_-]+)>=([0-9.]+)[^;]*/\1==\2.*/p' > "$pins"
         install+=(-c "$pins")
     fi
     # a mark that only a finished install of these very requirements leaves
