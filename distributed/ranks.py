@@ -52,6 +52,7 @@ def start(use_gpu: bool | str) -> Ranks:
 
     Raises:
         ValueError: use_gpu is True and there is no usable GPU.
+        OSError: the ranks do not come together.
     """
     has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if use_gpu is True and not has_gpu:
@@ -100,13 +101,23 @@ def broadcast(tensors: list[paddle.Tensor], ranks: Ranks) -> None:
 def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
     paddle.distributed.init_parallel_env()
     rank, num_ranks = environment.rank, environment.world_size
-    invitation = Invitation() if rank == 0 else None
+    meeting_place = meeting_address(environment.trainer_endpoints)
+    invitation = Invitation(meeting_place) if rank == 0 else None
     address = paddle.to_tensor([invitation.port, invitation.key] if invitation else [0, 0], "int64")
     paddle.distributed.broadcast(address, src=0)
     if invitation:
         return Ranks(rank, num_ranks, Link.host(invitation, num_ranks))
-    host = environment.trainer_endpoints[0].rpartition(":")[0]
-    return Ranks(rank, num_ranks, Link.join(host, *map(int, address.numpy()), rank))
+    return Ranks(rank, num_ranks, Link.join(meeting_place, *map(int, address.numpy()), rank))
+
+
+def meeting_address(endpoints: list[str]) -> str:
+    """Where rank 0 listens: out of other machines' reach if all ranks are on one.
+
+    Args:
+        endpoints: "address:port" of each rank, as the launcher names them.
+    """
+    addresses = [endpoint.rpartition(":")[0] for endpoint in endpoints]
+    return "127.0.0.1" if len(set(addresses)) == 1 else addresses[0]
 
 
 def _say_threads() -> None:
