@@ -23,8 +23,7 @@ from typing import Any
 BEAT_SEC = 5.0  # between the signs of life that every rank gives
 LOST_SEC = 40.0  # after so long without one a rank counts as dead; a process that ends is noticed at once
 JOIN_SEC = 120.0  # for all ranks to come together at the start
-HELLO_SEC = 10.0  # for whoever connects to say who it is
-HELLO_BYTES = 100  # and no longer may that be
+HELLO_BYTES = 100  # that whoever connects has to say who it is
 CHUNK_BYTES = 1 << 20  # received at once
 FAREWELL_SEC = 1.0  # to wait for a message that is under way, to tell another rank why the run ends
 LOOK_UP_SEC = 0.05  # how often rank 0 counts those that have come
@@ -67,7 +66,7 @@ class Link:
     def __init__(self, rank: int):
         self.rank = rank
         self.peers: list[_Peer] = []
-        self._has_left = False
+        self._is_leaving = False
         self._joining, self._ending = threading.Lock(), threading.Lock()
 
     @classmethod
@@ -131,13 +130,15 @@ class Link:
 
     def leave(self) -> None:
         """Say that this rank has done its work: from now on nobody misses it."""
+        self._is_leaving = True
         for peer in self.peers:
             self._send(peer, _line({"leaves": True}))
-        self._has_left = True
+        for peer in self.peers:
+            peer.listener.join()  # it has heard that: if this process ended earlier, what is under way could be lost
 
     def _greet(self, connection: socket.socket, key: int, num_ranks: int) -> None:
         """Let whoever has connected in, if it has the key."""
-        peer = _Peer(connection, HELLO_SEC, HELLO_BYTES)
+        peer = _Peer(connection, JOIN_SEC, HELLO_BYTES)
         try:
             hello = re.fullmatch(rb"(\d{1,19}) (\d{1,9})", next(peer.lines))
         except OSError:  # it says nothing, or too much, or hangs up
@@ -145,7 +146,7 @@ class Link:
         if hello is None or int(hello[1]) != key:
             connection.close()
             return
-        peer.rank, peer.longest_line = int(hello[2]), None
+        peer.rank, peer.patience_sec, peer.longest_line = int(hello[2]), LOST_SEC, None
         with self._joining:
             if 0 < peer.rank < num_ranks and all(peer.rank != other.rank for other in self.peers):
                 self._add(peer)
@@ -155,8 +156,9 @@ class Link:
 
     def _add(self, peer: "_Peer") -> None:
         self.peers.append(peer)
-        for work in (self._listen, self._beat):
-            threading.Thread(target=work, args=(peer,), daemon=True).start()
+        peer.listener = threading.Thread(target=self._listen, args=(peer,), daemon=True)
+        peer.listener.start()
+        threading.Thread(target=self._beat, args=(peer,), daemon=True).start()
 
     def _next_from(self, peer: "_Peer") -> Any:
         value = peer.received.get()
@@ -174,8 +176,8 @@ class Link:
                     case {"lost": text}:
                         self._end(text)
                     case {"leaves": True}:
-                        peer.has_left = True
                         peer.received.put(LEFT)
+                        peer.hang_up()
                         return
                     case {"beat": True}:
                         pass
@@ -183,9 +185,10 @@ class Link:
                         raise ValueError(f"unknown message {str(message)[:40]}")
         except Exception as error:  # any: without this thread the others would wait for ever
             self._end(f"rank {peer.rank} {_reason(error)}")
+            peer.hang_up()
 
     def _beat(self, peer: "_Peer") -> None:
-        while not (self._has_left or peer.has_left):
+        while not peer.is_gone:
             self._send(peer, _line({"beat": True}))
             time.sleep(BEAT_SEC)
 
@@ -193,12 +196,12 @@ class Link:
         try:
             peer.send(line)
         except OSError as error:
-            if not peer.has_left:
+            if not peer.is_gone:
                 self._end(f"rank {peer.rank} {_reason(error)}")
 
     def _end(self, text: str) -> None:
         """End this process, unless its work is done, and tell the other ranks why."""
-        if self._has_left:
+        if self._is_leaving:
             return
         self._ending.acquire()  # for good: the first reason is the one to tell
         try:
@@ -225,7 +228,9 @@ class _Peer:
         """Rank 0 until it says otherwise."""
         self.patience_sec = patience_sec
         self.longest_line = longest_line
-        self.has_left = False
+        self.listener: threading.Thread
+        self.is_gone = False
+        """Nothing more is sent to it."""
         self.received: queue.SimpleQueue = queue.SimpleQueue()
         self.lines = self._lines()
         self._connection = connection
@@ -239,11 +244,18 @@ class _Peer:
         """Send a line to its end: half a one would garble the next."""
         rest = memoryview(line)
         with self._sending:
-            while rest and not self.has_left:
+            while rest and not self.is_gone:
                 try:
                     rest = rest[self._connection.send(rest) :]
                 except TimeoutError:
                     pass  # it is slow; whether it lives is for the thread that listens to it to say
+
+    def hang_up(self) -> None:
+        self.is_gone = True
+        try:
+            self._connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has done so itself
 
     def send_if_possible(self, line: bytes) -> None:
         """Send a last line, if that takes no long waiting."""
