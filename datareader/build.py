@@ -57,7 +57,13 @@ def build_loader(
     batch_size = section.batch_size
     if isinstance(section, ViewsConfig):  # no more videos per step than may be computed at once
         batch_size = min(batch_size, ranks.num_ranks * max(section.max_frames_per_batch // reader.clip_shape[0], 1))
-    batch_size = _whole_shares(mode, batch_size, ranks.num_ranks)
+    if is_training and len(records) < ranks.num_ranks:
+        ranks.leave()  # they all raise this
+        raise ValueError(
+            f"{section.filelist}: has {count(len(records), 'video')} for {ranks.num_ranks} ranks, and each needs one "
+            f"at every step; start {len(records)} at most, or take a longer list"
+        )
+    batch_size = _whole_shares(mode, batch_size, ranks)
     return Loader(
         reader,
         batch_size,
@@ -69,11 +75,13 @@ def build_loader(
     )
 
 
-def _whole_shares(mode: str, batch_size: int, num_ranks: int) -> int:
+def _whole_shares(mode: str, batch_size: int, ranks: Ranks) -> int:
     """A batch size that ranks can share equally. Training's stays as it is, because results depend on it."""
+    num_ranks = ranks.num_ranks
     if batch_size % num_ranks == 0:
         return batch_size
     if mode == "train":
+        ranks.leave()  # they all raise this
         raise ValueError(
             f"[TRAIN] batch_size is {batch_size}, which {num_ranks} ranks cannot share equally; "
             f"make it a multiple of {num_ranks}"

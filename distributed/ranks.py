@@ -3,9 +3,11 @@
 GPU paths follow Paddle's documentation; this project's tests run on CPU only.
 """
 
+import faulthandler
 import logging
 import os
 import random
+import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ from common.processes import num_cores, processes_here
 from distributed.link import Invitation, Link
 
 logger = logging.getLogger(__name__)
+
+START_SEC = 300.0  # for the processes to find each other by Paddle's means; Paddle itself would wait far longer
 
 
 class Ranks(NamedTuple):
@@ -52,6 +56,7 @@ def start(use_gpu: bool | str) -> Ranks:
 
     Raises:
         ValueError: use_gpu is True and there is no usable GPU.
+        OSError: the ranks do not come together.
     """
     is_for_gpus = paddle.is_compiled_with_cuda()
     has_gpu = is_for_gpus and paddle.device.cuda.device_count() > 0
@@ -101,15 +106,47 @@ def broadcast(tensors: list[paddle.Tensor], ranks: Ranks) -> None:
 
 
 def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
-    paddle.distributed.init_parallel_env()
     rank, num_ranks = environment.rank, environment.world_size
-    invitation = Invitation() if rank == 0 else None
+    meeting_place = meeting_address(environment.trainer_endpoints)
+    if rank == 0:
+        _check_port(os.environ.get("PADDLE_MASTER") or environment.trainer_endpoints[0])
+    logger.info(
+        "rank %d waits for the others of %d, %.0f s at most; if one is missing, its log says why",
+        rank, num_ranks, START_SEC,
+    )  # fmt: skip
+    # Paddle waits far longer, and lets no other thread of Python's run meanwhile
+    faulthandler.dump_traceback_later(START_SEC, exit=True)
+    paddle.distributed.init_parallel_env()
+    invitation = Invitation(meeting_place) if rank == 0 else None
     address = paddle.to_tensor([invitation.port, invitation.key] if invitation else [0, 0], "int64")
     paddle.distributed.broadcast(address, src=0)
+    address = address.tolist()
+    faulthandler.cancel_dump_traceback_later()
     if invitation:
         return Ranks(rank, num_ranks, Link.host(invitation, num_ranks))
-    host = environment.trainer_endpoints[0].rpartition(":")[0]
-    return Ranks(rank, num_ranks, Link.join(host, *map(int, address.numpy()), rank))
+    return Ranks(rank, num_ranks, Link.join(meeting_place, *address, rank))
+
+
+def _check_port(endpoint: str) -> None:
+    """Try the port at which Paddle's part of the ranks meets: if it is taken, Paddle aborts."""
+    port = int(endpoint.rpartition(":")[2])
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise OSError(
+            f"rank 0 cannot listen on port {port}, which the launcher has chosen ({os.strerror(error.errno)}); start "
+            "the run again, and it chooses another"
+        ) from None
+
+
+def meeting_address(endpoints: list[str]) -> str:
+    """Where rank 0 listens: out of other machines' reach if all ranks are on one.
+
+    Args:
+        endpoints: "address:port" of each rank, as the launcher names them.
+    """
+    addresses = [endpoint.rpartition(":")[0] for endpoint in endpoints]
+    return "127.0.0.1" if len(set(addresses)) == 1 else addresses[0]
 
 
 def _say_threads() -> None:

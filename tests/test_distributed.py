@@ -17,7 +17,6 @@ import infer
 import test as test_verb
 import train
 from conftest import small_flags
-from distributed.link import EXIT_CODE, Invitation, Link
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch"]
@@ -133,69 +132,6 @@ def test_two_processes_score_and_classify_as_one(by_one, by_two, length):
 def test_unreadable_videos_of_all_ranks_are_named_on_the_console(by_two):
     assert "3 of 33 videos could not be read" in by_two[2]
     assert "[INFER] batch size 4 instead of 3, so that 2 ranks share it" in by_two[2]
-
-
-LINK_SCRIPT = """
-import signal, sys, time
-from distributed.link import Invitation, Link
-rank = int(sys.argv[1])
-if rank == 0:
-    invitation = Invitation()
-    print(invitation.port, invitation.key, flush=True)
-    link = Link.host(invitation, 3)
-else:
-    link = Link.join("127.0.0.1", int(sys.argv[2]), int(sys.argv[3]), rank)
-for step in range(50):
-    assert link.exchange([rank, step]) == [[0, step], [1, step], [2, step]]
-print("exchanged", flush=True)
-if sys.argv[-1] == "die":
-    sys.stdin.read()
-    link.exchange("never answered" if rank != 2 else time.sleep(1000))
-link.leave()
-"""
-
-
-def linked(*arguments: str) -> list[subprocess.Popen]:
-    """Three ranks, without Paddle."""
-
-    def begin(*words: str) -> subprocess.Popen:
-        command = [sys.executable, "-c", LINK_SCRIPT, *words, *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-
-    host = begin("0")
-    port, key = host.stdout.readline().split()
-    with socket.create_connection(("127.0.0.1", int(port))) as stranger:
-        stranger.sendall(b"GET / HTTP/1.1\n")
-    return [host, begin("1", port, key), begin("2", port, key)]
-
-
-def test_ranks_exchange_values_and_leave_in_peace():
-    for process in linked():
-        output, errors = process.communicate(timeout=60)
-        assert (process.returncode, output, errors) == (0, "exchanged\n", "")
-
-
-def test_what_a_rank_says_right_after_it_has_joined_is_heard():
-    invitation = Invitation()
-    with socket.create_connection(("127.0.0.1", invitation.port)) as other:
-        other.sendall(b'%d 1\n{"beat": true}\n{"value": "early"}\n' % invitation.key)
-        link = Link.host(invitation, 2)
-        assert link.exchange("late") == ["late", "early"]
-        link.leave()
-
-
-@pytest.mark.parametrize("victim", [0, 2])
-def test_when_one_rank_is_killed_the_others_end_with_a_message(victim):
-    ranks = linked("die")
-    for process in ranks:
-        assert process.stdout.readline() == "exchanged\n"
-    ranks[victim].kill()
-    for rank, process in enumerate(ranks):
-        if rank != victim:
-            errors = process.communicate(timeout=60)[1]
-            assert process.returncode == EXIT_CODE
-            assert f"error: rank {victim} has ended before its time" in errors
 
 
 def test_a_rank_killed_on_one_machine_ends_training_on_the_other(small_set, tmp_path):

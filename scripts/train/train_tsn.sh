@@ -10,7 +10,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 launch=()
 if [ -n "${TSN_CPU_PROCS:-}" ]; then
-    launch=(-m paddle.distributed.launch --nproc_per_node="$TSN_CPU_PROCS")
+    if ! [[ "$TSN_CPU_PROCS" =~ ^[1-9][0-9]{0,3}$ ]]; then
+        echo "error: TSN_CPU_PROCS is '$TSN_CPU_PROCS'; it must be a whole number from 1 to 9999" >&2
+        exit 2
+    fi
+    # the launcher takes no processes without a device for each of them where it sees a GPU, which none of these uses
+    export CUDA_VISIBLE_DEVICES=0
+    devices=$(printf ',0%.0s' $(seq "$TSN_CPU_PROCS"))
+    launch=(-m paddle.distributed.launch --devices="${devices:1}")
     set -- --use_gpu=False "$@"
 else
     num_gpus=$(python -c 'import common.startup, paddle; print(paddle.device.cuda.device_count())')
