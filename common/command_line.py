@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from common.console import silence
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = "configs/tsn.txt"
@@ -122,10 +124,22 @@ def run(main: Callable[[], Any]) -> None:
     except (ValueError, OSError) as error:
         if not (_raised_here(error) or getattr(error, "errno", None)):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _print_to(sys.stderr, f"error: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        _print_to(sys.stdout, "")
+
+
+def _print_to(stream: TextIO | None, text: str) -> None:
+    """Print it, with all that was printed there before; what nobody reads any more changes no exit code."""
+    if stream is None:
+        return
+    try:
+        print(text, end="", file=stream, flush=True)
+    except OSError:
+        silence(stream.fileno())
 
 
 def _raised_here(error: BaseException) -> bool:

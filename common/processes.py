@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 
 
 def num_cores() -> int:
@@ -20,11 +21,16 @@ def cores_each() -> int:
     return max(num_cores() // processes_here(), 1)
 
 
-def end_with_parent() -> None:
-    """Make this worker process end as soon as its parent has, even if that was killed and could not tell it to."""
+def end_with_parent(tidy_up: Callable[[], None] = lambda: None) -> None:
+    """Make this worker process end as soon as its parent has, even if that was killed and could not tell it to.
+
+    Args:
+        tidy_up: called then.
+    """
 
     def wait_and_end() -> None:
         multiprocessing.parent_process().join()
+        tidy_up()
         os._exit(1)
 
     threading.Thread(target=wait_and_end, daemon=True).start()
