@@ -9,7 +9,7 @@ r"""Train a video classification model.
 
 SAVE_DIR gets a checkpoint folder for each epoch, TSN_epoch0, TSN_epoch1, ..., of which TRAIN.keep_last stay, TSN_best
 by validation top-1, and metrics.jsonl with every figure. SIGTERM and Ctrl-C end the step, save a checkpoint and exit
-with 143 and 130; a second one exits at once.
+with 143 and 130; a second one exits at once. Where reading fails, a checkpoint is saved too.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 import common.startup  # noqa: F401
 from common import command_line, console
 from config import load_config
+from datareader.workers import ReadingFailed
 from distributed.ranks import start
 from distributed.signals import Stopped, StopRequest
 from training.build import build_run, open_checkpoints
@@ -88,6 +89,10 @@ def main(argv: list[str] | None = None) -> None:
             logger.info("[TRAIN] %s after step %d; --resume=auto goes on", stopped, run.saved_step)
             ranks.leave()
             raise SystemExit(stopped.exit_code if is_saved else 2) from None
+        except ReadingFailed as error:
+            save_progress(run)
+            ranks.leave()
+            raise ValueError(f"{error}; {checkpoints.last_good()}, and --resume=auto goes on") from error
         except NonFiniteLoss as error:
             run.metrics.write("non_finite_loss", error.step, videos=error.video_ids)
             raise ValueError(f"{error}; {run.checkpoints.last_good()}") from error

@@ -129,7 +129,8 @@ def run(main: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        _print_to(sys.stdout, "")
+        for stream in (sys.stdout, sys.stderr):
+            _print_to(stream, "")
 
 
 def _print_to(stream: TextIO | None, text: str) -> None:

@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 def start_logging() -> None:
     """Plain lines on stdout, with the time in front; warnings say that they are warnings.
 
-    Where stdout cannot be written any more (Ctrl-C ends the `tee` behind a pipe too, a disk is full), they go to stderr.
+    Where stdout cannot be written any more (Ctrl-C ends a `tee` too, a disk is full), they go to stderr.
 
     Raises:
         ValueError: the environment variable TSN_LOG_LEVEL, "info" without it, is no level.
@@ -61,7 +61,7 @@ class _Console(logging.StreamHandler):
 
 
 def silence(descriptor: int) -> None:
-    """Let what is written there vanish: it cannot be written, and Python would try again in the end, and exit with 120."""
+    """Let what is written there vanish: nobody reads it. Else Python would try again in the end, and exit with 120."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, descriptor)
     os.close(devnull)

@@ -95,8 +95,8 @@ class _Watch:
         (worker, *_) = [worker for worker in batches._workers if worker.sentinel in dead]
         worker.join()
         self.death = (
-            f"a process that reads videos (pid {worker.pid}) {_how_it_ended(worker.exitcode)}; lower num_reader_threads or "
-            "batch_size, or give the machine more memory"
+            f"a process that reads videos (pid {worker.pid}) {_how_it_ended(worker.exitcode)}; "
+            "lower num_reader_threads or batch_size, or give the machine more memory"
         )
         batches._exit_thread_unexpectedly()  # ends the wait for a batch
         while not self.is_over:

@@ -1,6 +1,7 @@
 """What a training run can do besides the plain step: each against a plain run, or against the formula."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -264,6 +265,24 @@ def test_a_new_run_does_not_mix_with_an_earlier_one(run, small_set, tmp_path):
     run("run", f"--resume={tmp_path / 'run' / 'TSN_epoch0'}", "--valid_interval=0", TRAIN__epoch=2)
     with pytest.raises(ValueError, match="holds TSN_epoch1"):
         run("run", f"--resume={tmp_path / 'elsewhere'}")
+
+
+def test_a_new_run_does_not_mix_with_another_models(run, plain, tmp_path):
+    shutil.copytree(plain / "TSN_epoch1", tmp_path / "run" / "TSM_epoch1")
+    for flags in ([], ["--resume=auto"]):
+        with pytest.raises(ValueError, match="run: holds TSM_epoch1, the checkpoint of another model than TSN; choose"):
+            run("run", "--pretrain=none", *flags)
+
+
+def test_the_best_is_only_replaced_by_a_better_one(run, plain, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(plain, folder)
+    path = folder / "TSN_best" / "state.json"
+    best = json.loads(path.read_text()) | {"best_top1": 1.1}
+    path.write_text(json.dumps(best))
+    run("run", f"--resume={folder / 'TSN_epoch0'}", "--valid_interval=1", TRAIN__epoch=2)
+    assert json.loads(path.read_text()) == best, "the one that was resumed knew of nothing that good"
+    assert load_training_state(folder / "TSN_epoch1")[0].best_top1 == 1.1
 
 
 @pytest.mark.parametrize(
