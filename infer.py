@@ -41,6 +41,8 @@ from inference.predict import predict
 from inference.session import Session, describe_protocol, open_session
 from inference.windows import Cutting, classify_windows
 
+MOST_WINDOWS = 1000  # at a time; the pictures of each are kept
+
 logger = logging.getLogger("infer")
 
 
@@ -76,6 +78,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--window_sec does not go with --features, --cam and --stdin, which are for whole videos")
     if args.stride_sec and not args.window_sec:
         parser.error("--stride_sec needs --window_sec")
+    if args.stride_sec and args.window_sec > MOST_WINDOWS * args.stride_sec:
+        parser.error(f"more than {MOST_WINDOWS} windows would overlap; give a larger --stride_sec")
     if args.video and not args.window_sec and any(map(is_address, args.video)):
         parser.error("an address or a camera has no end that could be waited for; give --window_sec")
     return args

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import common.startup  # noqa: F401
 from common import command_line, console
+from common.command_line import whole_number
 from config import load_config
 from datareader.workers import ReadingFailed
 from distributed.ranks import start
@@ -47,10 +48,14 @@ def build_parser() -> command_line.OneLineParser:
         help="checkpoint folder to go on from, within an epoch too; auto: the newest whole one in SAVE_DIR, or a fresh "
         "start if there is none; or weights without training state, last layer included, to train from epoch 0",
     )
-    parser.add_argument("--epoch_num", "--epoch", type=int, help="number of epochs (default: the config's)")
-    parser.add_argument("--valid_interval", type=int, default=1, help="epochs between validations; 0: never")
+    parser.add_argument("--epoch_num", "--epoch", type=whole_number(1), help="number of epochs (default: the config's)")
+    parser.add_argument(
+        "--valid_interval", type=whole_number(0), default=1, help="epochs between validations; 0: never"
+    )
     parser.add_argument("--save_dir", default="checkpoints", help="folder for what a run leaves (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="seed of everything random (default: the resumed run's, else 0)")
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**32 - 1), help="seed of everything random (default: the resumed run's, else 0)"
+    )
     return parser
 
 

@@ -85,25 +85,33 @@ def add_reading(parser: OneLineParser, log_interval: int) -> None:
     )
 
 
-def positive_int(text: str) -> int:
-    """A whole number from 1, as an argparse type."""
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid whole number: {text!r}") from None
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; it must be at least 1")
-    return number
+def whole_number(low: int, high: int = 10**9) -> Callable[[str], int]:
+    """An argparse type: a whole number from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"invalid whole number: {text[:40]!r}") from None
+        if not low <= number <= high:
+            wrong = f"small; it must be at least {low}" if number < low else f"large; it must be at most {high}"
+            raise argparse.ArgumentTypeError(f"{text[:40]} is too {wrong}")
+        return number
+
+    return parse
+
+
+positive_int = whole_number(1)
 
 
 def positive_float(text: str) -> float:
-    """A number above 0, as an argparse type."""
+    """A number above 0, as an argparse type; up to a million, since it counts seconds."""
     try:
         number = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid number: {text!r}") from None
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is out of range; it must be above 0")
+        raise argparse.ArgumentTypeError(f"invalid number: {text[:40]!r}") from None
+    if not 0.001 <= number <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is out of range; it must be above 0, from 0.001 to 1000000")
     return number
 
 

@@ -177,13 +177,16 @@ def _say_where(run: Run, config: Config, path: str | None, is_resumed: bool) -> 
     )
 
 
-def build_learner(
-    config: Config, model: nn.Layer, ranks: Ranks, schedule: Callable[[int], float]
-) -> Learner:
+def build_learner(config: Config, model: nn.Layer, ranks: Ranks, schedule: Callable[[int], float]) -> Learner:
     """What the training loop takes: network, optimizer, schedule, precision, moving average."""
     train = config.train
     if train.sync_bn and not on_gpu():
         raise ValueError("TRAIN.sync_bn is for GPUs; on a CPU use -o TRAIN.sync_bn=False")
+    if train.accumulate_steps > (share := train.batch_size // ranks.num_ranks):
+        raise ValueError(
+            f"TRAIN.accumulate_steps is {train.accumulate_steps}, but each of {ranks.num_ranks} ranks has {share} of a "
+            f"step's {count(train.batch_size, 'video')}; lower it to {share}, or raise batch_size"
+        )
     if train.sync_bn and ranks.num_ranks > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return Learner(
