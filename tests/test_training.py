@@ -9,11 +9,14 @@ import paddle
 import pytest
 
 import train
+from config import load_config
 from conftest import small_flags
+from distributed.ranks import Ranks
 from models.registry import create_model
 from models.weights import read_weights
 from training import checkpoint
 from training.average import WeightAverage, decay_at
+from training.build import build_learner
 from training.checkpoint import load_training_state
 from training.log import Metrics, table
 from training.precision import Precision
@@ -83,6 +86,29 @@ def test_bfloat16_follows_float32(run, plain):
     weights = read_weights(rounded / "TSN_epoch1").arrays["fc.weight"]
     assert weights.dtype == np.float32
     assert not np.array_equal(weights, paddle.to_tensor(weights).astype("bfloat16").astype("float32").numpy())
+
+
+def test_bfloat16_is_refused_on_a_gpu_that_has_none(monkeypatch):
+    for is_supported in (True, False):
+        monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda answer=is_supported: answer)
+        if is_supported:
+            Precision("bf16", paddle.nn.Linear(1, 1), on_gpu=True)
+            continue
+        with pytest.raises(ValueError, match="TRAIN.amp is bf16, which this GPU does not compute; use .*fp16 or off"):
+            Precision("bf16", paddle.nn.Linear(1, 1), on_gpu=True)
+
+
+def test_a_rank_cannot_compute_its_share_in_more_parts_than_it_has_videos():
+    config = load_config("configs/tsn.txt", ["TRAIN.batch_size=8", "TRAIN.accumulate_steps=5", "TRAIN.use_gpu=False"])
+    with pytest.raises(
+        ValueError, match="accumulate_steps is 5, but each of 2 ranks has 4 of a step's 8 videos"
+    ):
+        build_learner(config, paddle.nn.Linear(1, 1), Ranks(0, 2), lambda step: 0.1)
+
+
+def test_a_batch_that_no_memory_holds_is_refused(run):
+    with pytest.raises(ValueError, match="TRAIN. a batch of 4 videos takes .* GB, and this machine has .* of memory"):
+        run("run", "--pretrain=none", TRAIN__seg_num=1000, TRAIN__short_size=4096, TRAIN__target_size=4096)
 
 
 def test_bfloat16_rounds_operands_and_results_of_a_layer():
@@ -219,6 +245,23 @@ def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, s
     keys = ["save_interval_steps", "keep_last", "batch_size", "epoch", "momentum"]
     assert len(told) == 1 and all(f"TRAIN.{key} was" in told[0] for key in keys)
     assert load_training_state(tmp_path / "y" / "TSN_epoch1")[0].step == 4, "two steps of 6 videos per epoch"
+
+
+def test_too_many_unreadable_videos_save_the_progress_first(run, small_set, tmp_path):
+    order = np.random.default_rng([0, 0]).permutation(12)  # of the first epoch, with seed 0
+    lines = [f"{small_set}/{line}" for line in (small_set / "train.list").read_text().splitlines()]
+    for step in (3, 8):
+        lines[order[step]] = f"absent{step}.mp4 0"
+    (tmp_path / "bad.list").write_text("\n".join(lines))
+    settings = {"TRAIN__filelist": tmp_path / "bad.list", "TRAIN__batch_size": 1, "TRAIN__max_bad_fraction": 0.1}
+    message = (
+        "2 of 12 videos cannot be read, .* repair the list, .*; .*TSN_epoch0_step8 is the newest checkpoint, and"
+    )
+    with pytest.raises(ValueError, match=message):
+        run("run", "--pretrain=none", **settings)
+    run("run", "--resume=auto", **settings | {"TRAIN__max_bad_fraction": 0.2})
+    state, _ = load_training_state(tmp_path / "run" / "TSN_epoch0")
+    assert (state.epoch, state.step) == (1, 12)
 
 
 def test_resume_says_what_to_do_instead(run, plain, caplog):
