@@ -60,6 +60,7 @@ class ModelConfig:
                 self.decode_timeout_sec is not None and not 0 < self.decode_timeout_sec <= DAY_SEC,
                 f"it must be above 0 and at most {DAY_SEC:,.0f}, or none",
             ),
+            ("name", not self.name.isidentifier(), "it must be a word: files are called after it"),
             outside(self, "num_classes", 1, MOST_CLASSES),
             outside(self, "seg_num", 1, MOST_SEGMENTS),
             outside(self, "seglen", 1, MOST_FRAMES),

@@ -13,6 +13,7 @@ from common.console import silence
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = "configs/tsn.txt"
+LONGEST_MESSAGE = 400  # characters; what was typed may be a whole list
 USE_GPU = {"auto": "auto", "true": True, "false": False}
 
 
@@ -31,7 +32,8 @@ class OneLineParser(argparse.ArgumentParser):
         return known
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        shown = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
+        self.exit(2, f"{self.prog}: error: {shown}; see {self.prog} --help\n")
 
     def _nearest(self, flag: str) -> str:
         written = flag.partition("=")[0]

@@ -89,6 +89,7 @@ def test_every_mistake_is_reported_at_once_with_origin_section_and_key(tmp_path)
         ("TEST.crop=10", "expected one of center, three, ten, got 10"),
         ("TRAIN.target_size=100000", "must fit into the resized frame, whose short_size is 256"),
         ("TEST.short_size=100000", "at most 4,096"),
+        ("MODEL.name=../TSN", "it must be a word"),
         ("MODEL.num_classes=1000000000", "at most 100,000"),
         ("MODEL.seg_num=1001", "at most 1,000"),
         ("INFER.seg_num=1001", "at most 1,000"),

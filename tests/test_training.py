@@ -100,9 +100,7 @@ def test_bfloat16_is_refused_on_a_gpu_that_has_none(monkeypatch):
 
 def test_a_rank_cannot_compute_its_share_in_more_parts_than_it_has_videos():
     config = load_config("configs/tsn.txt", ["TRAIN.batch_size=8", "TRAIN.accumulate_steps=5", "TRAIN.use_gpu=False"])
-    with pytest.raises(
-        ValueError, match="accumulate_steps is 5, but each of 2 ranks has 4 of a step's 8 videos"
-    ):
+    with pytest.raises(ValueError, match="accumulate_steps is 5, but each of 2 ranks has 4 of a step's 8 videos"):
         build_learner(config, paddle.nn.Linear(1, 1), Ranks(0, 2), lambda step: 0.1)
 
 
@@ -254,9 +252,7 @@ def test_too_many_unreadable_videos_save_the_progress_first(run, small_set, tmp_
         lines[order[step]] = f"absent{step}.mp4 0"
     (tmp_path / "bad.list").write_text("\n".join(lines))
     settings = {"TRAIN__filelist": tmp_path / "bad.list", "TRAIN__batch_size": 1, "TRAIN__max_bad_fraction": 0.1}
-    message = (
-        "2 of 12 videos cannot be read, .* repair the list, .*; .*TSN_epoch0_step8 is the newest checkpoint, and"
-    )
+    message = "2 of 12 videos cannot be read, .* repair the list, .*; .*TSN_epoch0_step8 is the newest checkpoint, and"
     with pytest.raises(ValueError, match=message):
         run("run", "--pretrain=none", **settings)
     run("run", "--resume=auto", **settings | {"TRAIN__max_bad_fraction": 0.2})
