@@ -11,6 +11,8 @@ import pytest
 import train
 from config import load_config
 from conftest import small_flags
+from datareader.loader import Batch
+from datareader.workers import ReadingFailed
 from distributed.ranks import Ranks
 from models.registry import create_model
 from models.weights import read_weights
@@ -19,7 +21,9 @@ from training.average import WeightAverage, decay_at
 from training.build import build_learner
 from training.checkpoint import load_training_state
 from training.log import Metrics, table
+from training.meter import ScoreMeter
 from training.precision import Precision
+from training.steps import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +262,21 @@ def test_too_many_unreadable_videos_save_the_progress_first(run, small_set, tmp_
     run("run", "--resume=auto", **settings | {"TRAIN__max_bad_fraction": 0.2})
     state, _ = load_training_state(tmp_path / "run" / "TSN_epoch0")
     assert (state.epoch, state.step) == (1, 12)
+
+
+def test_all_ranks_end_together_where_one_cannot_read_on():
+    def unreadable():
+        raise ReadingFailed("gone here")
+        yield
+
+    class TwoRanks(Ranks):
+        def exchange(self, value):
+            return [value, [0, "gone there", 0]]
+
+    empty = Batch(None, None, [], [], [], [], [])
+    for batches, ranks, message in (([empty], TwoRanks(0, 2), "gone there"), (unreadable(), Ranks(), "gone here")):
+        with pytest.raises(ReadingFailed, match=message):
+            evaluate(paddle.nn.Linear(1, 1), batches, ScoreMeter(), ranks)
 
 
 def test_resume_says_what_to_do_instead(run, plain, caplog):
