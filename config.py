@@ -15,7 +15,13 @@ from typing import Any, Literal
 import yaml
 
 from common.command_line import DEFAULT_CONFIG
-from common.config_files import ConfigError, Entry, build_sections, parse_override, read_entries, refuse
+from common.config_files import ConfigError, Entry, build_sections, outside, parse_override, read_entries, refuse
+
+# Beyond these, which no real run meets, a machine's memory or float32 is at its end.
+MOST_CLASSES, MOST_SEGMENTS, MOST_FRAMES, MOST_CLIPS = 100_000, 1000, 100, 1000
+MOST_VIDEOS_PER_STEP, MOST_PROCESSES, LONGEST_SIDE_PX = 65_536, 1024, 4096
+MOST_EPOCHS, MOST_VIDEOS, DAY_SEC = 1_000_000, 10**12, 86_400.0
+SMALLEST, LARGEST = 1e-37, 1e37
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,19 @@ class ModelConfig:
             self,
             (
                 "decode_timeout_sec",
-                self.decode_timeout_sec is not None and self.decode_timeout_sec <= 0,
-                "it must be above 0, or none",
+                self.decode_timeout_sec is not None and not 0 < self.decode_timeout_sec <= DAY_SEC,
+                f"it must be above 0 and at most {DAY_SEC:,.0f}, or none",
             ),
-            ("num_classes", self.num_classes < 1, "it must be at least 1"),
-            ("seg_num", self.seg_num < 1, "it must be at least 1"),
-            ("seglen", self.seglen < 1, "it must be at least 1"),
-            ("image_std", min(self.image_std) <= 0, "each value must be above 0"),
+            ("name", not self.name.isidentifier(), "it must be a word: files are called after it"),
+            outside(self, "num_classes", 1, MOST_CLASSES),
+            outside(self, "seg_num", 1, MOST_SEGMENTS),
+            outside(self, "seglen", 1, MOST_FRAMES),
+            ("image_mean", max(map(abs, self.image_mean)) > 1000, "each value must lie between -1000 and 1000"),
+            (
+                "image_std",
+                not 1e-6 <= min(self.image_std) <= max(self.image_std) <= 1000,
+                "each value must be above 0, from 1e-6 to 1000",
+            ),
         )
 
 
@@ -85,15 +97,16 @@ class ReaderConfig:
 
     def _checks(self) -> list[tuple[str, bool, str]]:
         return [
-            ("batch_size", self.batch_size < 1, "it must be at least 1"),
-            ("seg_num", self.seg_num is not None and self.seg_num < 1, "it must be at least 1"),
+            outside(self, "batch_size", 1, MOST_VIDEOS_PER_STEP),
+            outside(self, "seg_num", 1, MOST_SEGMENTS),
+            outside(self, "short_size", 1, LONGEST_SIDE_PX),
             ("target_size", self.target_size < 1, "it must be at least 1"),
             (
                 "target_size",
                 self.target_size > self.short_size,
                 f"the crop must fit into the resized frame, whose short_size is {self.short_size}",
             ),
-            ("num_reader_threads", self.num_reader_threads < 0, "it must be at least 0"),
+            outside(self, "num_reader_threads", 0, MOST_PROCESSES),
         ]
 
 
@@ -111,8 +124,8 @@ class ViewsConfig(ReaderConfig):
     def _checks(self) -> list[tuple[str, bool, str]]:
         return [
             *super()._checks(),
-            ("num_clips", self.num_clips < 1, "it must be at least 1"),
-            ("max_frames_per_batch", self.max_frames_per_batch < 1, "it must be at least 1"),
+            outside(self, "num_clips", 1, MOST_CLIPS),
+            outside(self, "max_frames_per_batch", 1, MOST_VIDEOS_PER_STEP * MOST_SEGMENTS),
         ]
 
 
@@ -135,7 +148,8 @@ class TrainConfig(ReaderConfig):
     momentum: float = 0.9
     """Momentum of SGD; 0: off."""
     total_videos: int | None = None
-    """Number of training videos that the decay points are computed from; none: the list's length."""
+    """Number of training videos that the original's arithmetic computes the decay points from; none: they lie at 1/3
+    and 2/3 of the run's own steps."""
     max_bad_fraction: float = 0.05
     """Share of an epoch's videos that may be unreadable before training stops; 1: never stop."""
     accumulate_steps: int = 1
@@ -172,14 +186,18 @@ class TrainConfig(ReaderConfig):
     def _checks(self) -> list[tuple[str, bool, str]]:
         return [
             *super()._checks(),
-            ("epoch", self.epoch < 1, "it must be at least 1"),
-            ("learning_rate", self.learning_rate <= 0, "it must be above 0"),
+            outside(self, "epoch", 1, MOST_EPOCHS),
+            (
+                "learning_rate",
+                not SMALLEST <= self.learning_rate <= LARGEST,
+                f"it must be above 0, from {SMALLEST} to {LARGEST}",
+            ),
             ("learning_rate_decay", not 0 < self.learning_rate_decay <= 1, "it must be above 0 and at most 1"),
-            ("l2_weight_decay", self.l2_weight_decay < 0, "it must be at least 0"),
+            outside(self, "l2_weight_decay", 0, LARGEST),
             ("momentum", not 0 <= self.momentum < 1, "it must be at least 0 and below 1"),
-            ("total_videos", self.total_videos is not None and self.total_videos < 1, "it must be at least 1"),
+            outside(self, "total_videos", 1, MOST_VIDEOS),
             ("max_bad_fraction", not 0 <= self.max_bad_fraction <= 1, "it must lie between 0 and 1"),
-            ("accumulate_steps", self.accumulate_steps < 1, "it must be at least 1"),
+            outside(self, "accumulate_steps", 1, MOST_VIDEOS_PER_STEP),
             (
                 "accumulate_steps",
                 self.accumulate_steps > max(self.batch_size, 1),
@@ -187,8 +205,8 @@ class TrainConfig(ReaderConfig):
             ),
             (
                 "clip_grad_norm",
-                self.clip_grad_norm is not None and self.clip_grad_norm <= 0,
-                "it must be above 0, or none",
+                self.clip_grad_norm is not None and not SMALLEST <= self.clip_grad_norm <= LARGEST,
+                f"it must be above 0 and at most {LARGEST}, or none",
             ),
             (
                 "ema_decay",

@@ -16,7 +16,7 @@ JSON object a line, each written as soon as its video is done; TSN_infer_result.
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ from datareader.reader import ClipReader
 from datareader.records import Record, records_of
 from datareader.stream import is_address
 from datareader.unreadable import UnreadableVideos, report_reading
+from datareader.workers import ReadingFailed
+from distributed.ranks import Ranks
 from distributed.signals import Stopped, StopRequest, lines_until_stopped
 from evaluation.files import Features, ResultFiles
 from evaluation.predictions import Prediction, describe
@@ -38,6 +40,8 @@ from inference.drawing import Illustrator
 from inference.predict import predict
 from inference.session import Session, describe_protocol, open_session
 from inference.windows import Cutting, classify_windows
+
+MOST_WINDOWS = 1000  # at a time; the pictures of each are kept
 
 logger = logging.getLogger("infer")
 
@@ -74,6 +78,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--window_sec does not go with --features, --cam and --stdin, which are for whole videos")
     if args.stride_sec and not args.window_sec:
         parser.error("--stride_sec needs --window_sec")
+    if args.stride_sec and args.window_sec > MOST_WINDOWS * args.stride_sec:
+        parser.error(f"more than {MOST_WINDOWS} windows would overlap; give a larger --stride_sec")
     if args.video and not args.window_sec and any(map(is_address, args.video)):
         parser.error("an address or a camera has no end that could be waited for; give --window_sec")
     return args
@@ -148,10 +154,10 @@ def infer_videos(
     settings = session.settings(protocol) | {"infer_topk": args.infer_topk}
     results = earlier_results(files, features, settings, args.skip_done) if ranks.rank == 0 else {}
     source = open_source(args, session, records, set(ranks.exchange(list(results))[0]), stop)
-    unreadable = UnreadableVideos(source.reader.records)
+    unreadable, failures = UnreadableVideos(source.reader.records), []
     with console.progress(source.batches, source.loader and len(source.loader), "infer") as batches:
         steps = predict(
-            session.engine, unreadable.watch(batches), source.reader,
+            session.engine, unreadable.watch(until_failure(batches, ranks, failures)), source.reader,
             max_frames=session.max_frames, keep_features=args.features, ranks=ranks, stop=stop,
         )  # fmt: skip
         for iteration, step in enumerate(steps):
@@ -169,7 +175,9 @@ def infer_videos(
         report_reading("[INFER]", unreadable, source.loader, ranks)
     ordered = [results[record.name] for record in records if record.name in results] or list(results.values())
     if ranks.rank == 0:
-        finish(files, features, ordered, is_stopped=bool(stop.signal_number))
+        finish(files, features, ordered, is_stopped=bool(stop.signal_number or failures))
+    if failures:
+        raise ReadingFailed(f"{failures[0]}; what is done is written, and --skip_done goes on")
     return ordered
 
 
@@ -194,6 +202,16 @@ def open_source(
     paths = (line.strip() for line in lines_until_stopped(sys.stdin.fileno(), stop))
     batches = read_one_by_one(reader, (Record(path, None, path) for path in paths if path and path not in done))
     return Source(None, reader, batches)
+
+
+def until_failure(batches: Iterable[Batch], ranks: Ranks, failures: list[ReadingFailed]) -> Iterator[Batch]:
+    """The batches up to one that cannot be had; with several ranks that ends them all at once."""
+    try:
+        yield from batches
+    except ReadingFailed as error:
+        if ranks.num_ranks > 1:
+            raise
+        failures.append(error)
 
 
 def earlier_results(

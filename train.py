@@ -9,7 +9,7 @@ r"""Train a video classification model.
 
 SAVE_DIR gets a checkpoint folder for each epoch, TSN_epoch0, TSN_epoch1, ..., of which TRAIN.keep_last stay, TSN_best
 by validation top-1, and metrics.jsonl with every figure. SIGTERM and Ctrl-C end the step, save a checkpoint and exit
-with 143 and 130; a second one exits at once.
+with 143 and 130; a second one exits at once. Where reading fails, a checkpoint is saved too.
 """
 
 import argparse
@@ -18,7 +18,9 @@ from pathlib import Path
 
 import common.startup  # noqa: F401
 from common import command_line, console
+from common.command_line import whole_number
 from config import load_config
+from datareader.workers import ReadingFailed
 from distributed.ranks import start
 from distributed.signals import Stopped, StopRequest
 from training.build import build_run, open_checkpoints
@@ -46,10 +48,14 @@ def build_parser() -> command_line.OneLineParser:
         help="checkpoint folder to go on from, within an epoch too; auto: the newest whole one in SAVE_DIR, or a fresh "
         "start if there is none; or weights without training state, last layer included, to train from epoch 0",
     )
-    parser.add_argument("--epoch_num", "--epoch", type=int, help="number of epochs (default: the config's)")
-    parser.add_argument("--valid_interval", type=int, default=1, help="epochs between validations; 0: never")
+    parser.add_argument("--epoch_num", "--epoch", type=whole_number(1), help="number of epochs (default: the config's)")
+    parser.add_argument(
+        "--valid_interval", type=whole_number(0), default=1, help="epochs between validations; 0: never"
+    )
     parser.add_argument("--save_dir", default="checkpoints", help="folder for what a run leaves (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="seed of everything random (default: the resumed run's, else 0)")
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**32 - 1), help="seed of everything random (default: the resumed run's, else 0)"
+    )
     return parser
 
 
@@ -88,6 +94,10 @@ def main(argv: list[str] | None = None) -> None:
             logger.info("[TRAIN] %s after step %d; --resume=auto goes on", stopped, run.saved_step)
             ranks.leave()
             raise SystemExit(stopped.exit_code if is_saved else 2) from None
+        except ReadingFailed as error:
+            save_progress(run)
+            ranks.leave()
+            raise ValueError(f"{error}; {checkpoints.last_good()}, and --resume=auto goes on") from error
         except NonFiniteLoss as error:
             run.metrics.write("non_finite_loss", error.step, videos=error.video_ids)
             raise ValueError(f"{error}; {run.checkpoints.last_good()}") from error

@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from common.console import silence
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = "configs/tsn.txt"
+LONGEST_MESSAGE = 400  # characters; what was typed may be a whole list
 USE_GPU = {"auto": "auto", "true": True, "false": False}
 
 
@@ -29,7 +32,8 @@ class OneLineParser(argparse.ArgumentParser):
         return known
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        shown = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
+        self.exit(2, f"{self.prog}: error: {shown}; see {self.prog} --help\n")
 
     def _nearest(self, flag: str) -> str:
         written = flag.partition("=")[0]
@@ -83,25 +87,33 @@ def add_reading(parser: OneLineParser, log_interval: int) -> None:
     )
 
 
-def positive_int(text: str) -> int:
-    """A whole number from 1, as an argparse type."""
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid whole number: {text!r}") from None
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small; it must be at least 1")
-    return number
+def whole_number(low: int, high: int = 10**9) -> Callable[[str], int]:
+    """An argparse type: a whole number from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"invalid whole number: {text[:40]!r}") from None
+        if not low <= number <= high:
+            wrong = f"small; it must be at least {low}" if number < low else f"large; it must be at most {high}"
+            raise argparse.ArgumentTypeError(f"{text[:40]} is too {wrong}")
+        return number
+
+    return parse
+
+
+positive_int = whole_number(1)
 
 
 def positive_float(text: str) -> float:
-    """A number above 0, as an argparse type."""
+    """A number above 0, as an argparse type; up to a million, since it counts seconds."""
     try:
         number = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid number: {text!r}") from None
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is out of range; it must be above 0")
+        raise argparse.ArgumentTypeError(f"invalid number: {text[:40]!r}") from None
+    if not 0.001 <= number <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is out of range; it must be above 0, from 0.001 to 1000000")
     return number
 
 
@@ -122,10 +134,23 @@ def run(main: Callable[[], Any]) -> None:
     except (ValueError, OSError) as error:
         if not (_raised_here(error) or getattr(error, "errno", None)):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _print_to(sys.stderr, f"error: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _print_to(stream, "")
+
+
+def _print_to(stream: TextIO | None, text: str) -> None:
+    """Print it, with all that was printed there before; what nobody reads any more changes no exit code."""
+    if stream is None:
+        return
+    try:
+        print(text, end="", file=stream, flush=True)
+    except OSError:
+        silence(stream.fileno())
 
 
 def _raised_here(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ import ast
 import configparser
 import difflib
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterable
@@ -16,6 +17,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+LARGEST_NUMBER = 10**18  # of what a library may take for an index or a length
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -91,7 +95,7 @@ def build_sections(path: str, classes: dict[str, type], entries: list[Entry], mi
             values[section][key] = _convert(value, hints[key])
             origins[section, key] = origin
         except TypeError as error:
-            mistakes.append(f"{where}: expected {error}, got {value!r}")
+            mistakes.append(f"{where}: expected {error}, got {shown(value)}")
             unusable.add(section)
     sections = {}
     for section in [name for name in classes if name not in unusable]:
@@ -108,9 +112,25 @@ def build_sections(path: str, classes: dict[str, type], entries: list[Entry], mi
 
 def refuse(section: Any, *checks: tuple[str, bool, str]) -> None:
     """Raise ConfigError with a line, its key first, for each (key, is_wrong, what is right) that is wrong."""
-    mistakes = [f"{key} is {getattr(section, key)!r}; {what}" for key, is_wrong, what in checks if is_wrong]
+    mistakes = [f"{key} is {shown(getattr(section, key))}; {what}" for key, is_wrong, what in checks if is_wrong]
     if mistakes:
         raise ConfigError(mistakes)
+
+
+def outside(section: Any, key: str, low: float, high: float) -> tuple[str, bool, str]:
+    """The check for `refuse` that a key's value lies from low to high; none may pass."""
+    value = getattr(section, key)
+    if value is not None and value < low:
+        return key, True, f"it must be at least {low:,}"
+    return key, value is not None and value > high, f"it must be at most {high:,}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message names it, whatever its size."""
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # Python does not write whole numbers of more than 4300 digits
+        return "a number of thousands of digits"
 
 
 def describe_type(hint: Any) -> str:
@@ -143,7 +163,7 @@ def _read_ini(path: Path, text: str) -> list[tuple[str, str, Any]]:
 def _read_yaml(path: Path, text: str) -> list[tuple[str, str, Any]]:
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date without its month, 1000 brackets
         raise ConfigError([f"{path}: not a valid YAML file: {' '.join(str(error).split())}"]) from error
     if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):
         raise ConfigError([f"{path}: expected sections, such as TRAIN, each with keys and values"])
@@ -165,7 +185,7 @@ def _literal(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
@@ -192,6 +212,10 @@ def _convert(value: Any, hint: Any) -> Any:
         return _finite(value)
     if type(value) is not hint:  # type() and not isinstance(): True is no number here
         raise TypeError(describe_type(hint))
+    if hint is int and abs(value) > LARGEST_NUMBER:
+        raise TypeError("a whole number of at most 18 digits")
+    if hint is str and "\0" in value:
+        raise TypeError("text without a null character, which no path may have")
     return value
 
 

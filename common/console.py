@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+STDOUT, STDERR = 1, 2  # file descriptors
 SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 Item = TypeVar("Item")
@@ -22,18 +22,59 @@ Item = TypeVar("Item")
 def start_logging() -> None:
     """Plain lines on stdout, with the time in front; warnings say that they are warnings.
 
+    Where stdout cannot be written any more (Ctrl-C ends a `tee` too, a disk is full), they go to stderr.
+
     Raises:
         ValueError: the environment variable TSN_LOG_LEVEL, "info" without it, is no level.
     """
     level = os.environ.get("TSN_LOG_LEVEL", "info").upper()
     if level not in LEVELS:
         raise ValueError(f"TSN_LOG_LEVEL is {level.lower()!r}; it takes {', '.join(LEVELS).lower()}")
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Console(sys.stdout)
     handler.setFormatter(_Formatter())
     root = logging.getLogger()
     root.setLevel(level)
     # Paddle may have put a console handler there, which would print every line twice
-    root.handlers = [old for old in root.handlers if type(old) is not logging.StreamHandler] + [handler]
+    root.handlers = [old for old in root.handlers if type(old) not in (logging.StreamHandler, _Console)] + [handler]
+
+
+class _Console(logging.StreamHandler):
+    """Writes above the bar of `progress`, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(self.stream):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        silence(STDOUT)
+        self.flush()  # the line, if the stream still has it; it comes again
+        try:
+            os.write(STDERR, f"stdout cannot be written any more ({error.strerror}): the log goes on here\n".encode())
+        except OSError:
+            silence(STDERR)
+        os.dup2(STDERR, STDOUT)
+        super().emit(record)
+
+
+def silence(descriptor: int) -> None:
+    """Let what is written there vanish: nobody reads it. Else Python would try again in the end, and exit with 120."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    os.close(devnull)
+
+
+def write_now(line: str) -> None:
+    """Write a line past Python's files, which may be at work on another when a signal comes; on stderr if need be."""
+    for descriptor in (STDOUT, STDERR):
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+            return
+        except OSError:
+            continue  # nobody reads it: the pipe's other end, or the terminal, is gone
 
 
 class _Formatter(logging.Formatter):
@@ -48,10 +89,7 @@ def progress(batches: Iterable[Item], total: int | None, what: str, initial: int
     if not sys.stderr.isatty():
         yield batches
         return
-    with (
-        logging_redirect_tqdm(),
-        tqdm(batches, total=total, initial=initial, desc=what, unit="step", leave=False) as bar,
-    ):
+    with tqdm(batches, total=total, initial=initial, desc=what, unit="step", leave=False) as bar:
         yield bar
 
 

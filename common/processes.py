@@ -3,11 +3,17 @@
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 
 
 def num_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def processes_here() -> int:
@@ -20,11 +26,16 @@ def cores_each() -> int:
     return max(num_cores() // processes_here(), 1)
 
 
-def end_with_parent() -> None:
-    """Make this worker process end as soon as its parent has, even if that was killed and could not tell it to."""
+def end_with_parent(tidy_up: Callable[[], None] = lambda: None) -> None:
+    """Make this worker process end as soon as its parent has, even if that was killed and could not tell it to.
+
+    Args:
+        tidy_up: called then.
+    """
 
     def wait_and_end() -> None:
         multiprocessing.parent_process().join()
+        tidy_up()
         os._exit(1)
 
     threading.Thread(target=wait_and_end, daemon=True).start()

@@ -2,8 +2,10 @@
 
 import logging
 
-from common.console import count
-from common.processes import cores_each
+import numpy as np
+
+from common.console import count, size
+from common.processes import cores_each, memory_bytes
 from config import Config, ViewsConfig
 from datareader.decode import check_decoder
 from datareader.loader import Loader
@@ -64,6 +66,7 @@ def build_loader(
             f"at every step; start {len(records)} at most, or take a longer list"
         )
     batch_size = _whole_shares(mode, batch_size, ranks)
+    _check_memory(mode, batch_size // ranks.num_ranks, reader.clip_shape)
     return Loader(
         reader,
         batch_size,
@@ -92,6 +95,16 @@ def _whole_shares(mode: str, batch_size: int, ranks: Ranks) -> int:
         mode.upper(), whole, batch_size, count(num_ranks, "rank"),
     )  # fmt: skip
     return whole
+
+
+def _check_memory(mode: str, num_videos: int, clip_shape: tuple[int, ...]) -> None:
+    """Refuse a batch that is larger than the machine's memory."""
+    needed, available = num_videos * int(np.prod(clip_shape)), memory_bytes()
+    if needed > available:
+        raise ValueError(
+            f"[{mode.upper()}] a batch of {count(num_videos, 'video')} takes {size(needed)}, and this machine has "
+            f"{size(available)} of memory; lower batch_size, seg_num or target_size"
+        )
 
 
 def _num_workers(wanted: int, num_clips: int, batch_size: int) -> int:

@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -11,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
-from common.processes import end_with_parent
 from datareader.reader import ClipReader
 from datareader.records import Record
+from datareader.workers import Workers, stand_apart
 
 PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
 SHARED_MEMORY = "/dev/shm"
@@ -75,16 +74,18 @@ class Loader:
             return
         clip_bytes = int(np.prod(reader.clip_shape))
         use_shared_memory = _fits_shared_memory(clip_bytes * largest_batch, num_workers, num_ranks)
-        self._workers = paddle.io.DataLoader(
-            # a batch that travels through a pipe is still needed while the next one is read
-            BatchReader(reader, largest_batch, reuse_array=use_shared_memory),
-            batch_sampler=self._batches,
-            collate_fn=_only_item,
-            num_workers=num_workers,
-            prefetch_factor=PREFETCH_FACTOR,
-            persistent_workers=True,
-            use_shared_memory=use_shared_memory,
-            worker_init_fn=_stand_apart,
+        self._workers = Workers(
+            paddle.io.DataLoader(
+                # a batch that travels through a pipe is still needed while the next one is read
+                BatchReader(reader, largest_batch, reuse_array=use_shared_memory),
+                batch_sampler=self._batches,
+                collate_fn=_only_item,
+                num_workers=num_workers,
+                prefetch_factor=PREFETCH_FACTOR,
+                persistent_workers=True,
+                use_shared_memory=use_shared_memory,
+                worker_init_fn=stand_apart,
+            )
         )
 
     def __len__(self) -> int:
@@ -95,6 +96,9 @@ class Loader:
         """The batches of an epoch, counted from 0, from a step of it on.
 
         Once begun, it has to be read to its end before the next one: Paddle's workers cannot drop what they have.
+
+        Raises:
+            ReadingFailed: a worker has died.
         """
         self._batches.epoch, self._batches.first_step = epoch, first_step
         self.in_order = {}
@@ -112,10 +116,8 @@ class Loader:
         return f"{len(self.in_order)} of {len(self.reader)} videos were decoded in order, more slowly ({reasons})"
 
     def __del__(self):
-        # left to itself, Paddle stops workers that live on between epochs only after the interpreter has begun to exit
-        iterator = getattr(getattr(self, "_workers", None), "_iterator", None)
-        if iterator is not None:
-            iterator._try_shutdown_all()
+        if getattr(self, "_workers", None):
+            self._workers.end()
 
 
 class _Batches(paddle.io.BatchSampler):
@@ -206,14 +208,6 @@ def _as_batch(fields: list) -> Batch:
 
 def _only_item(items: list) -> list:
     return items[0]
-
-
-def _stand_apart(worker: int) -> None:
-    """Make this worker live as long as the main process, which still needs it after a first Ctrl-C or SIGTERM."""
-    os.setpgid(0, 0)  # both go to the main process's group
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the main process's handler would only note it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()  # Paddle means to see to it, but its wait for the next batch never looks up
 
 
 def _fits_shared_memory(batch_bytes: int, num_workers: int, num_ranks: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from common.console import count
 from datareader.loader import Batch, Loader
 from datareader.records import Record
+from datareader.workers import ReadingFailed
 from distributed.ranks import Ranks
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class UnreadableVideos:
         """Note [index, reason] entries of a batch.
 
         Raises:
-            ValueError: more than `max_fraction` of the list is unreadable.
+            ReadingFailed: more than `max_fraction` of the list is unreadable.
         """
         for index, reason in entries:
             self.this_epoch[index] = reason
@@ -38,7 +39,7 @@ class UnreadableVideos:
                 self._warned.add(index)
                 logger.warning("cannot read %s: %s", self.records[index].path, reason)
         if len(self.this_epoch) > self.max_fraction * len(self.records):
-            raise ValueError(
+            raise ReadingFailed(
                 f"{len(self.this_epoch)} of {count(len(self.records), 'video')} cannot be read, more than "
                 f"TRAIN.max_bad_fraction {self.max_fraction} allows; the first is "
                 f"{self.records[next(iter(self.this_epoch))].path}; repair the list, or raise max_bad_fraction"
@@ -74,7 +75,7 @@ def report_reading(
         consequence: ends the line on unreadable videos.
 
     Raises:
-        ValueError: too many are unreadable, see `UnreadableVideos.add`.
+        ReadingFailed: too many are unreadable, see `UnreadableVideos.add`.
     """
     unreadable.add(ranks.chain(unreadable.this_epoch.items()))
     loader.in_order.update(ranks.chain(loader.in_order.items()))

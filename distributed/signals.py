@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from common.console import write_now
+
 # paddle.distributed.launch ends a rank with three SIGTERMs, 0.2 s apart
 LAUNCHER_REPEATS_SEC = 2.0
 LOOK_UP_SEC = 0.2  # how often waiting for a line looks whether it should stop
@@ -49,11 +51,9 @@ class StopRequest:
         if not self.signal_number:
             self.signal_number = number
             self._first_sec = time.monotonic()
-            # straight to the file descriptor, because a log line may be under way
-            line = f"stopping: this step ends, then {self._what_follows}; a second signal ends the run at once\n"
-            os.write(1, line.encode())
+            write_now(f"stopping: this step ends, then {self._what_follows}; a second signal ends the run at once")
         elif not (self._is_launched and time.monotonic() - self._first_sec < LAUNCHER_REPEATS_SEC):
-            os.write(1, b"stopped without saving\n")
+            write_now("stopped without saving")
             os._exit(128 + number)
 
 

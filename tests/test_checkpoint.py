@@ -131,6 +131,27 @@ def test_old_ones_go_and_the_best_stays(tmp_path):
     assert names(tmp_path) == expected, "without keep_last only the one at the same step goes"
 
 
+def test_the_step_alone_does_not_tell_what_an_epoch_supersedes(tmp_path):
+    everything = Checkpoints(tmp_path, "TSN")
+    # 10 steps an epoch; then, after a resume from epoch0 with another batch size, 6 of them
+    everything.save("epoch0", snapshot(epoch=1, step_in_epoch=0, step=10))
+    everything.save("epoch1_step2", snapshot(epoch=1, step_in_epoch=2, step=12))
+    everything.save("epoch1_step6", snapshot(epoch=1, step_in_epoch=6, step=12))
+    everything.save("epoch1", snapshot(epoch=2, step_in_epoch=0, step=12))
+    assert names(tmp_path) == ["TSN_epoch0", "TSN_epoch1", "TSN_epoch1_step2"]
+    everything.save("epoch2_step8", snapshot(epoch=2, step_in_epoch=8, step=20))
+    everything.save("epoch4", snapshot(epoch=5, step_in_epoch=0, step=20))
+    assert "TSN_epoch2_step8" in names(tmp_path)
+
+
+def test_the_score_of_the_best_is_the_one_on_the_disk(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "TSN")
+    assert checkpoints.best_top1() is None
+    checkpoints.save(BEST, snapshot(best_top1=0.5))
+    checkpoints.save("epoch3", snapshot(best_top1=0.1))
+    assert checkpoints.best_top1() == 0.5
+
+
 def test_what_a_killed_run_leaves_is_tidied_up(tmp_path):
     checkpoints = Checkpoints(tmp_path, "TSN")
     checkpoints.save("epoch0", snapshot(1.0))

@@ -87,13 +87,41 @@ def test_every_mistake_is_reported_at_once_with_origin_section_and_key(tmp_path)
         ("MODEL.decoder=ffmpeg", "expected one of selective, pyav, decord, opencv"),
         ("MODEL.format=avi", "expected one of mp4, pkl"),
         ("TEST.crop=10", "expected one of center, three, ten, got 10"),
+        ("TRAIN.target_size=100000", "must fit into the resized frame, whose short_size is 256"),
+        ("TEST.short_size=100000", "at most 4,096"),
+        ("MODEL.name=../TSN", "it must be a word"),
+        ("MODEL.num_classes=1000000000", "at most 100,000"),
+        ("MODEL.seg_num=1001", "at most 1,000"),
+        ("INFER.seg_num=1001", "at most 1,000"),
+        ("MODEL.seglen=101", "at most 100"),
+        ("VALID.batch_size=65537", "at most 65,536"),
+        ("INFER.num_clips=1001", "at most 1,000"),
+        ("TRAIN.num_reader_threads=1025", "at most 1,024"),
+        ("TRAIN.epoch=1000001", "at most 1,000,000"),
+        ("MODEL.decode_timeout_sec=1e9", "at most 86,400"),
+        ("MODEL.image_mean=[0, 0, 1e30]", "between -1000 and 1000"),
+        ("MODEL.image_std=[1, 1, 1e-30]", "above 0, from 1e-6"),
+        ("TRAIN.learning_rate=-0.0", "above 0"),
+        ("TRAIN.learning_rate=1e-300", "from 1e-37"),
+        ("TRAIN.learning_rate=1e300", "to 1e+37"),
+        ("TRAIN.learning_rate=" + "9" * 400, "expected a number, got 999999"),
+        ("TRAIN.learning_rate=" + "9" * 5000, "expected a number, got '999999"),
+        ("TRAIN.learning_rate=0x" + "f" * 5000, "expected a number, got a number of thousands of digits"),
+        ("TRAIN.learning_rate=1e400", "expected a number, got inf"),
+        ("TRAIN.buf_size=" + "9" * 400, "a whole number of at most 18 digits, got 999"),
+        ("TRAIN.buf_size=0x" + "f" * 5000, "a whole number of at most 18 digits"),
+        ("TRAIN.clip_grad_norm=1e300", "at most 1e+37"),
+        ("TRAIN.l2_weight_decay=1e300", "at most"),
+        ("TRAIN.epoch=\u0663", "expected a whole number"),
+        ("TRAIN.epoch={[]: 1}", "expected a whole number"),
+        ("TRAIN.epoch=" + "[" * 500, "expected a whole number"),
         ("batch_size=8", "SECTION.key=value"),
         ("TRAIN.batch_size", "SECTION.key=value"),
     ],
 )
 def test_wrong_values_are_refused(override, part):
     (line,) = mistakes(override)
-    assert part in line
+    assert part in line and len(line) < 200
 
 
 @pytest.mark.parametrize(
@@ -103,6 +131,13 @@ def test_wrong_values_are_refused(override, part):
         ("a.txt", "[TRAIN]\nepoch = 3\nepoch = 4\n", "already exists"),
         ("a.yaml", "TRAIN: [", "not a valid YAML file"),
         ("a.yaml", "just text", "expected sections"),
+        ("a.yaml", "TRAIN:\n  epoch: 2020-13-45\n", "not a valid YAML file"),
+        ("a.yaml", "TRAIN:\n  epoch: " + "9" * 5000, "not a valid YAML file"),
+        ("a.yaml", "TRAIN:\n  epoch: " + "[" * 5000, "not a valid YAML file"),
+        ("a.yaml", "TRAIN:\n  learning_rate: " + "9" * 400, "expected a number, got 999"),
+        ("a.yaml", "TRAIN:\n  learning_rate: .inf", "expected a number, got inf"),
+        ("a.yaml", 'TRAIN:\n  filelist: "a\\0b"', "expected text or none, got 'a.x00b'"),
+        ("a.txt", "[TRAIN]\nlearning_rate = " + "9" * 400, "expected a number, got 999"),
     ],
 )
 def test_unreadable_files_are_refused(tmp_path, name, text, part):

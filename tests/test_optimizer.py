@@ -2,7 +2,16 @@ import numpy as np
 import paddle
 import pytest
 
-from training.optimizer import create_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer, steps_per_epoch
+from config import load_config
+from training.build import build_schedule
+from training.optimizer import (
+    create_optimizer,
+    learning_rate_at,
+    learning_rate_in_thirds,
+    optimizer_arrays,
+    restore_optimizer,
+    steps_per_epoch,
+)
 
 
 def test_steps_per_epoch_as_the_original_counts():
@@ -14,6 +23,23 @@ def test_learning_rate_drops_at_one_and_two_thirds():
     assert rates == pytest.approx([0.01] * 5 + [0.001] * 5 + [0.0001] * 5)
     rates = [learning_rate_at(step, 1.0, 0.5, num_epochs=1, epoch_steps=4) for step in range(4)]
     assert rates == [1.0, 1.0, 0.5, 0.25]  # 4/3 and 8/3
+
+
+@pytest.mark.parametrize("num_steps, drops", [(1, []), (2, [1]), (3, [1, 2]), (4, [2, 3]), (5, [2, 4]), (9, [3, 6])])
+def test_learning_rate_drops_at_exactly_the_thirds_of_a_run(num_steps, drops):
+    rates = [learning_rate_in_thirds(step, 1.0, 0.5, num_steps) for step in range(num_steps)]
+    assert [step for step in range(1, num_steps) if rates[step] == rates[step - 1] / 2] == drops
+    assert rates[-1] == 0.5 ** len(drops)
+
+
+@pytest.mark.parametrize(
+    "total_videos, drops",
+    [("none", [45, 90]), (12, [60, 120])],  # the original counts 4 steps of 4 among 12 videos, one too many
+)
+def test_a_lists_own_length_counts_its_own_steps(total_videos, drops):
+    settings = ["TRAIN.epoch=45", "TRAIN.batch_size=4", f"TRAIN.total_videos={total_videos}"]
+    schedule = build_schedule(load_config("configs/tsn.txt", settings), list_length=12, epoch_steps=3)
+    assert [step for step in range(1, 3 * 45) if schedule(step) < schedule(step - 1)] == drops
 
 
 def train_steps(model, optimizer, num_steps):

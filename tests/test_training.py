@@ -1,6 +1,7 @@
 """What a training run can do besides the plain step: each against a plain run, or against the formula."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -8,14 +9,21 @@ import paddle
 import pytest
 
 import train
+from config import load_config
 from conftest import small_flags
+from datareader.loader import Batch
+from datareader.workers import ReadingFailed
+from distributed.ranks import Ranks
 from models.registry import create_model
 from models.weights import read_weights
 from training import checkpoint
 from training.average import WeightAverage, decay_at
+from training.build import build_learner
 from training.checkpoint import load_training_state
 from training.log import Metrics, table
+from training.meter import ScoreMeter
 from training.precision import Precision
+from training.steps import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +90,27 @@ def test_bfloat16_follows_float32(run, plain):
     weights = read_weights(rounded / "TSN_epoch1").arrays["fc.weight"]
     assert weights.dtype == np.float32
     assert not np.array_equal(weights, paddle.to_tensor(weights).astype("bfloat16").astype("float32").numpy())
+
+
+def test_bfloat16_is_refused_on_a_gpu_that_has_none(monkeypatch):
+    for is_supported in (True, False):
+        monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda answer=is_supported: answer)
+        if is_supported:
+            Precision("bf16", paddle.nn.Linear(1, 1), on_gpu=True)
+            continue
+        with pytest.raises(ValueError, match="TRAIN.amp is bf16, which this GPU does not compute; use .*fp16 or off"):
+            Precision("bf16", paddle.nn.Linear(1, 1), on_gpu=True)
+
+
+def test_a_rank_cannot_compute_its_share_in_more_parts_than_it_has_videos():
+    config = load_config("configs/tsn.txt", ["TRAIN.batch_size=8", "TRAIN.accumulate_steps=5", "TRAIN.use_gpu=False"])
+    with pytest.raises(ValueError, match="accumulate_steps is 5, but each of 2 ranks has 4 of a step's 8 videos"):
+        build_learner(config, paddle.nn.Linear(1, 1), Ranks(0, 2), lambda step: 0.1)
+
+
+def test_a_batch_that_no_memory_holds_is_refused(run):
+    with pytest.raises(ValueError, match="TRAIN. a batch of 4 videos takes .* GB, and this machine has .* of memory"):
+        run("run", "--pretrain=none", TRAIN__seg_num=1000, TRAIN__short_size=4096, TRAIN__target_size=4096)
 
 
 def test_bfloat16_rounds_operands_and_results_of_a_layer():
@@ -220,6 +249,36 @@ def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, s
     assert load_training_state(tmp_path / "y" / "TSN_epoch1")[0].step == 4, "two steps of 6 videos per epoch"
 
 
+def test_too_many_unreadable_videos_save_the_progress_first(run, small_set, tmp_path):
+    order = np.random.default_rng([0, 0]).permutation(12)  # of the first epoch, with seed 0
+    lines = [f"{small_set}/{line}" for line in (small_set / "train.list").read_text().splitlines()]
+    for step in (3, 8):
+        lines[order[step]] = f"absent{step}.mp4 0"
+    (tmp_path / "bad.list").write_text("\n".join(lines))
+    settings = {"TRAIN__filelist": tmp_path / "bad.list", "TRAIN__batch_size": 1, "TRAIN__max_bad_fraction": 0.1}
+    message = "2 of 12 videos cannot be read, .* repair the list, .*; .*TSN_epoch0_step8 is the newest checkpoint, and"
+    with pytest.raises(ValueError, match=message):
+        run("run", "--pretrain=none", **settings)
+    run("run", "--resume=auto", **settings | {"TRAIN__max_bad_fraction": 0.2})
+    state, _ = load_training_state(tmp_path / "run" / "TSN_epoch0")
+    assert (state.epoch, state.step) == (1, 12)
+
+
+def test_all_ranks_end_together_where_one_cannot_read_on():
+    def unreadable():
+        raise ReadingFailed("gone here")
+        yield
+
+    class TwoRanks(Ranks):
+        def exchange(self, value):
+            return [value, [0, "gone there", 0]]
+
+    empty = Batch(None, None, [], [], [], [], [])
+    for batches, ranks, message in (([empty], TwoRanks(0, 2), "gone there"), (unreadable(), Ranks(), "gone here")):
+        with pytest.raises(ReadingFailed, match=message):
+            evaluate(paddle.nn.Linear(1, 1), batches, ScoreMeter(), ranks)
+
+
 def test_resume_says_what_to_do_instead(run, plain, caplog):
     with pytest.raises(ValueError, match=f"plain0: is the folder of a run; .*--save_dir={plain}, or .*=.*/TSN_epoch1"):
         run("x", f"--resume={plain}")
@@ -264,6 +323,24 @@ def test_a_new_run_does_not_mix_with_an_earlier_one(run, small_set, tmp_path):
     run("run", f"--resume={tmp_path / 'run' / 'TSN_epoch0'}", "--valid_interval=0", TRAIN__epoch=2)
     with pytest.raises(ValueError, match="holds TSN_epoch1"):
         run("run", f"--resume={tmp_path / 'elsewhere'}")
+
+
+def test_a_new_run_does_not_mix_with_another_models(run, plain, tmp_path):
+    shutil.copytree(plain / "TSN_epoch1", tmp_path / "run" / "TSM_epoch1")
+    for flags in ([], ["--resume=auto"]):
+        with pytest.raises(ValueError, match="run: holds TSM_epoch1, the checkpoint of another model than TSN; choose"):
+            run("run", "--pretrain=none", *flags)
+
+
+def test_the_best_is_only_replaced_by_a_better_one(run, plain, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(plain, folder)
+    path = folder / "TSN_best" / "state.json"
+    best = json.loads(path.read_text()) | {"best_top1": 1.1}
+    path.write_text(json.dumps(best))
+    run("run", f"--resume={folder / 'TSN_epoch0'}", "--valid_interval=1", TRAIN__epoch=2)
+    assert json.loads(path.read_text()) == best, "the one that was resumed knew of nothing that good"
+    assert load_training_state(folder / "TSN_epoch1")[0].best_top1 == 1.1
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,13 @@ from training.average import WeightAverage
 from training.checkpoint import Checkpoints, TrainingState, load_training_state
 from training.log import Metrics
 from training.meter import ScoreMeter
-from training.optimizer import create_optimizer, learning_rate_at, restore_optimizer, steps_per_epoch
+from training.optimizer import (
+    create_optimizer,
+    learning_rate_at,
+    learning_rate_in_thirds,
+    restore_optimizer,
+    steps_per_epoch,
+)
 from training.precision import Precision
 from training.resume import AUTO, check_network, choose_checkpoint, list_digest, resumed_state
 from training.run import TRAINED, Run
@@ -72,7 +78,7 @@ def build_run(
     if saved:
         state = resumed_state(path, saved, state, config, len(train_loader), is_auto=resume == AUTO)
     _load_start(model, path, pretrain, config)
-    learner = build_learner(config, model, len(lists["train"]), ranks)
+    learner = build_learner(config, model, ranks, build_schedule(config, len(lists["train"]), len(train_loader)))
     if saved:
         _restore(learner, model, saved, arrays)
     run = Run(
@@ -171,11 +177,16 @@ def _say_where(run: Run, config: Config, path: str | None, is_resumed: bool) -> 
     )
 
 
-def build_learner(config: Config, model: nn.Layer, list_length: int, ranks: Ranks) -> Learner:
+def build_learner(config: Config, model: nn.Layer, ranks: Ranks, schedule: Callable[[int], float]) -> Learner:
     """What the training loop takes: network, optimizer, schedule, precision, moving average."""
     train = config.train
     if train.sync_bn and not on_gpu():
         raise ValueError("TRAIN.sync_bn is for GPUs; on a CPU use -o TRAIN.sync_bn=False")
+    if train.accumulate_steps > (share := train.batch_size // ranks.num_ranks):
+        raise ValueError(
+            f"TRAIN.accumulate_steps is {train.accumulate_steps}, but each of {ranks.num_ranks} ranks has {share} of a "
+            f"step's {count(train.batch_size, 'video')}; lower it to {share}, or raise batch_size"
+        )
     if train.sync_bn and ranks.num_ranks > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return Learner(
@@ -183,7 +194,7 @@ def build_learner(config: Config, model: nn.Layer, list_length: int, ranks: Rank
         optimizer=create_optimizer(
             model, train.learning_rate, train.momentum, train.l2_weight_decay, train.clip_grad_norm
         ),
-        learning_rate_at=build_schedule(config, list_length),
+        learning_rate_at=schedule,
         precision=Precision(train.amp, model, on_gpu()),
         average=WeightAverage(model, train.ema_decay) if train.ema_decay else None,
         accumulate_steps=train.accumulate_steps,
@@ -191,15 +202,21 @@ def build_learner(config: Config, model: nn.Layer, list_length: int, ranks: Rank
     )
 
 
-def build_schedule(config: Config, list_length: int) -> Callable[[int], float]:
-    """Step -> learning rate, for a training list of that length."""
+def build_schedule(config: Config, list_length: int, epoch_steps: int) -> Callable[[int], float]:
+    """Step -> learning rate, for a training list of that length and the steps that an epoch of it takes."""
     train = config.train
-    total_videos = train.total_videos or list_length
-    if abs(total_videos - list_length) > 0.1 * list_length:
+    if train.total_videos is None:
+        return functools.partial(
+            learning_rate_in_thirds,
+            base_rate=train.learning_rate,
+            decay=train.learning_rate_decay,
+            num_steps=train.epoch * epoch_steps,
+        )
+    if abs(train.total_videos - list_length) > 0.1 * list_length:
         logger.warning(
             "TRAIN.total_videos is %d, but the list has %s: the learning rate drops where total_videos says; "
             "-o TRAIN.total_videos=none takes the list's length",
-            total_videos,
+            train.total_videos,
             count(list_length, "video"),
         )
     return functools.partial(
@@ -207,5 +224,5 @@ def build_schedule(config: Config, list_length: int) -> Callable[[int], float]:
         base_rate=train.learning_rate,
         decay=train.learning_rate_decay,
         num_epochs=train.epoch,
-        epoch_steps=steps_per_epoch(total_videos, train.batch_size),
+        epoch_steps=steps_per_epoch(train.total_videos, train.batch_size),
     )

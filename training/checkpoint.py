@@ -59,7 +59,7 @@ class TrainingState:
     loss_scaling: dict[str, Any] = field(default_factory=dict)
     """The state of fp16's loss scaling; empty without."""
     best_top1: float | None = None
-    """The best validation top-1 so far."""
+    """The validation top-1 of the best checkpoint in the save_dir."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """The figures of each finished epoch."""
     serial: int = 0
@@ -135,6 +135,15 @@ class Checkpoints:
         folders = [folder for _, folder in self._found()]
         return f"{folders[0]} is the newest checkpoint" if folders else "there is no checkpoint yet"
 
+    def best_top1(self) -> float | None:
+        """The validation top-1 of the best checkpoint, whichever run it is of; None if there is none."""
+        return next((state.best_top1 for state, folder in self._found() if folder == self.folder(BEST)), None)
+
+    def of_others(self) -> list[Path]:
+        """The checkpoints of models of another name in the save_dir."""
+        folders = (path.parent for path in self.save_dir.glob(f"*/{STATE_FILE}"))
+        return sorted(path for path in folders if not path.name.startswith((f"{self.name}_", ".")))
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """While the context lasts, no other run may use the save_dir.
@@ -182,13 +191,22 @@ class Checkpoints:
         superseded = [
             folder
             for state, folder in others
-            if state.step_in_epoch and state.epoch < now.epoch and (self.keep_last or state.step == now.step)
+            if state.step_in_epoch and state.epoch < now.epoch and (self.keep_last or _is_end_of_epoch(state, now))
         ]
         kept = [folder for _, folder in others if folder not in superseded]
         for folder in superseded + (kept[self.keep_last :] if self.keep_last else []):
             removed = _hidden(folder, REMOVED)
             folder.rename(removed)
             shutil.rmtree(removed)
+
+
+def _is_end_of_epoch(state: TrainingState, now: TrainingState) -> bool:
+    """Whether `state` was saved where the epoch ended that is the last finished one in `now`.
+
+    The step alone does not tell: an earlier epoch may have reached it with another batch size.
+    """
+    epoch_steps = now.step // now.epoch
+    return (state.epoch + 1, state.step_in_epoch, state.step) == (now.epoch, epoch_steps, now.step)
 
 
 def save_checkpoint(folder: Path, snapshot: Snapshot) -> None:

@@ -10,7 +10,7 @@ def steps_per_epoch(total_videos: int, batch_size: int) -> int:
 
 
 def learning_rate_at(step: int, base_rate: float, decay: float, num_epochs: int, epoch_steps: int) -> float:
-    """The learning rate of a step, counted from 0 over the whole run.
+    """The original's learning rate of a step, counted from 0 over the whole run.
 
     It is multiplied by `decay` when the step reaches 1/3 and again when it reaches 2/3 of `num_epochs * epoch_steps`.
 
@@ -20,6 +20,11 @@ def learning_rate_at(step: int, base_rate: float, decay: float, num_epochs: int,
     """
     boundaries = (num_epochs / 3 * epoch_steps, 2 * num_epochs / 3 * epoch_steps)
     return base_rate * decay ** sum(step >= boundary for boundary in boundaries)
+
+
+def learning_rate_in_thirds(step: int, base_rate: float, decay: float, num_steps: int) -> float:
+    """The learning rate of a step, counted from 0: multiplied by `decay` at exactly 1/3 and 2/3 of a run's steps."""
+    return base_rate * decay ** (3 * step // num_steps)
 
 
 def create_optimizer(

@@ -23,12 +23,14 @@ class Precision:
         on_gpu: whether it lies on a GPU.
 
     Raises:
-        ValueError: "fp16" on a CPU.
+        ValueError: "fp16" on a CPU, "bf16" on a GPU that has none.
     """
 
     def __init__(self, amp: str, model: nn.Layer, on_gpu: bool):
         if amp == "fp16" and not on_gpu:
             raise ValueError("TRAIN.amp fp16 is for GPUs; on a CPU use -o TRAIN.amp=bf16 or off")
+        if amp == "bf16" and on_gpu and not paddle.amp.is_bfloat16_supported():
+            raise ValueError("TRAIN.amp is bf16, which this GPU does not compute; use -o TRAIN.amp=fp16 or off")
         self.amp = amp
         self._autocast = on_gpu and amp != "off"
         self._scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**16) if amp == "fp16" else None

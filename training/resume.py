@@ -24,8 +24,8 @@ def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | Non
         wanted: --resume: None, "auto" or a path.
 
     Raises:
-        ValueError: the save_dir holds checkpoints of another run, which a new one would mix with; or the path is that
-            of a whole run.
+        ValueError: the save_dir holds checkpoints of another run or model, which a new one would mix with; or the path
+            is that of a whole run.
     """
     checkpoints.tidy()
     if wanted and wanted != AUTO:
@@ -39,6 +39,11 @@ def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | Non
         if Path(wanted).resolve().parent == checkpoints.save_dir.resolve():
             return wanted
     newest = checkpoints.newest()
+    if not newest and (others := checkpoints.of_others()):
+        raise ValueError(
+            f"{checkpoints.save_dir}: holds {others[0].name}, the checkpoint of another model than {checkpoints.name}; "
+            "choose another --save_dir"
+        )
     if wanted == AUTO:
         logger.info("[TRAIN] --resume=auto: %s", newest or "no checkpoint yet, starting afresh")
         return str(newest) if newest else None

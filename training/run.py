@@ -175,9 +175,11 @@ def finish_epoch(run: Run, train_scores: Scores, valid_scores: Scores | None) ->
     run.unreadable.start_epoch()
     run.meter = ScoreMeter()
     # the best first: if the run is killed between the two, it validates again and finds the best again
-    is_best = bool(valid_scores) and (state.best_top1 is None or valid_scores.top1 > state.best_top1)
+    # a checkpoint that the run went on from may be older than the best one on the disk
+    best_top1 = run.ranks.exchange(run.checkpoints.best_top1() if run.ranks.rank == 0 else None)[0]
+    is_best = bool(valid_scores) and (best_top1 is None or valid_scores.top1 > best_top1)
+    state.best_top1 = valid_scores.top1 if is_best else best_top1
     if is_best:
-        state.best_top1 = valid_scores.top1
         _save(run, BEST)
     if _save(run, f"epoch{epoch}"):
         folder = run.checkpoints.folder(f"epoch{epoch}")

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from datareader.loader import Batch
+from datareader.workers import ReadingFailed
 from distributed.ranks import Ranks
 from distributed.signals import Stopped, StopRequest
 from training.average import WeightAverage
@@ -90,17 +91,18 @@ def train_steps(
         first_iteration: steps of the epoch that are done already.
 
     Raises:
-        ValueError: a rank's batch has no readable clip.
         NonFiniteLoss: a loss was NaN or infinite; noticed at the next figures, or at the end of the epoch.
         Stopped: a rank was asked to stop; the steps that were yielded are done, no other is.
+        ReadingFailed: a rank cannot read its next batch, or a batch has no readable clip; likewise.
     """
     _train_mode(learner)
     batches, taken = Waiting(batches), []
     sums_before, started_sec = np.asarray(meter.sums), time.perf_counter()
-    for step, batch in enumerate(batches, first_step):
+    for step, (batch, num_clips) in enumerate(_agreed(batches, ranks, stop), first_step):
+        if min(num_clips) == 0:
+            raise ReadingFailed("not one video of a batch of the training list can be read; repair the list")
         is_logged = (first_iteration + step - first_step) % log_interval == 0
-        num_clips = _num_clips(batch, ranks, stop)
-        taken.append(_take_step(learner, batch, step, num_clips, ranks, meter, is_logged))
+        taken.append(_take_step(learner, batch, step, sum(num_clips), ranks, meter, is_logged))
         if not is_logged:
             yield None
             continue
@@ -149,14 +151,13 @@ def evaluate(
 
     Raises:
         Stopped: a rank was asked to stop.
+        ReadingFailed: a rank cannot read its next batch.
 
     Returns:
         The meter's scores, over all ranks.
     """
     model.eval()
-    for batch in batches:
-        if stop:
-            _agree(0, ranks, stop)
+    for batch, _ in _agreed(batches, ranks, stop):
         if batch.unreadable:
             meter.add_unreadable(len(batch.unreadable))
         if batch.indices:
@@ -184,25 +185,33 @@ class Waiting:
             yield batch
 
 
-def _num_clips(batch: Batch, ranks: Ranks, stop: StopRequest | None) -> int:
-    """The readable clips of a step, over all ranks.
+def _agreed(
+    batches: Iterable[Batch], ranks: Ranks, stop: StopRequest | None
+) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+    """Each batch, and how many readable clips every rank's has, once all ranks have theirs and none was asked to stop.
+
+    Args:
+        batches: as many on every rank.
 
     Raises:
-        ValueError: a rank has none.
+        Stopped, ReadingFailed: on every rank, if it is so on one of them.
     """
-    numbers = _agree(len(batch.indices), ranks, stop)
-    if min(numbers) == 0:
-        ranks.leave()  # they all raise this
-        raise ValueError("not one video of a batch of the training list can be read; repair the list")
-    return sum(numbers)
-
-
-def _agree(number: int, ranks: Ranks, stop: StopRequest | None) -> list[int]:
-    """Every rank's number; Stopped on every rank if one of them was asked to stop."""
-    numbers, signals = zip(*ranks.exchange([number, stop.signal_number if stop else 0]), strict=True)
-    if any(signals):
-        raise Stopped(max(signals))
-    return list(numbers)
+    iterator = iter(batches)
+    while True:
+        batch, trouble = None, ""
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except ReadingFailed as error:
+            trouble = str(error)
+        own = [stop.signal_number if stop else 0, trouble, len(batch.indices) if batch else 0]
+        signals, troubles, num_clips = zip(*ranks.exchange(own), strict=True)
+        if any(troubles):
+            raise ReadingFailed(next(filter(None, troubles)))
+        if any(signals):
+            raise Stopped(max(signals))
+        yield batch, num_clips
 
 
 def _train_mode(learner: Learner) -> None:

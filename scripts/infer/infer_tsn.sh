@@ -4,5 +4,5 @@
 #     PATH_TO_WEIGHTS=checkpoints/TSN_epoch44 FILELIST=my/infer.list bash scripts/infer/infer_tsn.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-python infer.py --model_name=TSN --config=configs/tsn.txt --log_interval=1 --weights="${PATH_TO_WEIGHTS:-}" \
+exec python infer.py --model_name=TSN --config=configs/tsn.txt --log_interval=1 --weights="${PATH_TO_WEIGHTS:-}" \
     ${FILELIST:+--filelist="$FILELIST"} "$@"

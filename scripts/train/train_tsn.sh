@@ -25,5 +25,5 @@ else
         launch=(-m paddle.distributed.launch --nproc_per_node="$num_gpus")
     fi
 fi
-python ${launch[@]+"${launch[@]}"} train.py --model_name=TSN --config=./configs/tsn.txt --save_dir=checkpoints \
+exec python ${launch[@]+"${launch[@]}"} train.py --model_name=TSN --config=./configs/tsn.txt --save_dir=checkpoints \
     --log_interval=10 --valid_interval=1 "$@"
