@@ -25,7 +25,7 @@ from common.processes import num_cores
 from common.whole_file import prepare_save_dir, unfinished_path
 from config import Config, dump_config
 from datareader.build import build_reader, build_records
-from datareader.records import Record, records_of
+from datareader.records import RecordList, records_of
 from distributed.ranks import gpu_number, start
 from inference.build import build_engine
 from inference.exported import ExportCard, is_exported, open_exported
@@ -138,13 +138,13 @@ def clips_to_compare(args: argparse.Namespace, config: Config) -> list[tuple[str
     return clips
 
 
-def real_records(args: argparse.Namespace, config: Config) -> list[Record]:
+def real_records(args: argparse.Namespace, config: Config) -> RecordList:
     """The videos of --video, else of INFER.filelist, if there is one here."""
     if args.video:
         return records_of(args.video)
     if config.infer.filelist and Path(config.infer.filelist).is_file():
         return build_records(config, "infer")
-    return []
+    return RecordList()
 
 
 if __name__ == "__main__":
