@@ -77,7 +77,6 @@ def export(args: argparse.Namespace, config: Config, weights: Path | None, targe
     card = card_of(config, source.class_names, source.weights)
     save_dir = Path(args.save_dir)
     hidden = unfinished_path(save_dir / "export")
-    shutil.rmtree(hidden, ignore_errors=True)
     try:
         write_paddle(source.engine.model, hidden, card)
         written = hidden

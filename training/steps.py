@@ -1,5 +1,6 @@
 """The loops over batches: train_steps and evaluate. Know no TSN, no paths, no config."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from common.console import count
 from datareader.loader import Batch
 from distributed.ranks import Ranks
 from distributed.signals import Stopped, StopRequest
@@ -17,6 +19,8 @@ from training.average import WeightAverage
 from training.log import Figure
 from training.meter import ScoreMeter, Scores
 from training.precision import Precision
+
+logger = logging.getLogger("train")
 
 
 class Learner(NamedTuple):
@@ -81,25 +85,31 @@ def train_steps(
 ) -> Iterator[dict[str, Figure] | None]:
     """Take one optimizer step per batch, on the mean cross entropy of its clips over all ranks, and yield after each.
 
-    Nothing is fetched from the device except for figures and at the end.
+    A batch without a readable clip on some rank is passed over by all. Nothing is fetched from the device except for
+    figures and at the end.
 
     Args:
         meter: gets what the network said of each clip at its step, on this rank, before each yield.
-        log_interval: figures are yielded after an epoch's first step and every so many later; after others None.
+        log_interval: figures are yielded after an epoch's first step and every so many later; after others None, and
+            after a batch that is passed over.
         first_step: steps since the start of training that are done already.
         first_iteration: steps of the epoch that are done already.
 
     Raises:
-        ValueError: a rank's batch has no readable clip.
+        ValueError: not one batch of a whole epoch has readable clips on every rank.
         NonFiniteLoss: a loss was NaN or infinite; noticed at the next figures, or at the end of the epoch.
         Stopped: a rank was asked to stop; the steps that were yielded are done, no other is.
     """
     _train_mode(learner)
-    batches, taken = Waiting(batches), []
+    batches, taken, passed_over, step = Waiting(batches), [], [], first_step
     sums_before, started_sec = np.asarray(meter.sums), time.perf_counter()
     for step, batch in enumerate(batches, first_step):
         is_logged = (first_iteration + step - first_step) % log_interval == 0
         num_clips = _num_clips(batch, ranks, stop)
+        if not num_clips:
+            passed_over.append(step)
+            yield None
+            continue
         taken.append(_take_step(learner, batch, step, num_clips, ranks, meter, is_logged))
         if not is_logged:
             yield None
@@ -113,6 +123,15 @@ def train_steps(
         sums_before, taken = sums, []
         started_sec, batches.waited_sec = time.perf_counter(), 0.0
     _check_finite(taken, ranks)
+    if first_iteration == 0 and len(passed_over) == step + 1 - first_step:
+        ranks.leave()  # they all raise this
+        raise ValueError("not one video of a batch of the training list can be read, all through an epoch; repair it")
+    if passed_over:
+        logger.warning(
+            "[TRAIN] %s passed over, since not one video of a rank's batch could be read; the first is step %d",
+            count(len(passed_over), "step was", "steps were"),
+            passed_over[0] + 1,
+        )
 
 
 def _figures(
@@ -185,16 +204,9 @@ class Waiting:
 
 
 def _num_clips(batch: Batch, ranks: Ranks, stop: StopRequest | None) -> int:
-    """The readable clips of a step, over all ranks.
-
-    Raises:
-        ValueError: a rank has none.
-    """
+    """The readable clips of a step, over all ranks; 0 if a rank has none."""
     numbers = _agree(len(batch.indices), ranks, stop)
-    if min(numbers) == 0:
-        ranks.leave()  # they all raise this
-        raise ValueError("not one video of a batch of the training list can be read; repair the list")
-    return sum(numbers)
+    return sum(numbers) if min(numbers) else 0
 
 
 def _agree(number: int, ranks: Ranks, stop: StopRequest | None) -> list[int]:
