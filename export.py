@@ -25,7 +25,7 @@ from common.processes import num_cores
 from common.whole_file import prepare_save_dir, unfinished_path
 from config import Config, dump_config
 from datareader.build import build_reader, build_records
-from datareader.records import Record, records_of
+from datareader.records import RecordList, records_of
 from distributed.ranks import gpu_number, start
 from inference.build import build_engine
 from inference.exported import ExportCard, is_exported, open_exported
@@ -77,7 +77,6 @@ def export(args: argparse.Namespace, config: Config, weights: Path | None, targe
     card = card_of(config, source.class_names, source.weights)
     save_dir = Path(args.save_dir)
     hidden = unfinished_path(save_dir / "export")
-    shutil.rmtree(hidden, ignore_errors=True)
     try:
         write_paddle(source.engine.model, hidden, card)
         written = hidden
@@ -138,13 +137,13 @@ def clips_to_compare(args: argparse.Namespace, config: Config) -> list[tuple[str
     return clips
 
 
-def real_records(args: argparse.Namespace, config: Config) -> list[Record]:
+def real_records(args: argparse.Namespace, config: Config) -> RecordList:
     """The videos of --video, else of INFER.filelist, if there is one here."""
     if args.video:
         return records_of(args.video)
     if config.infer.filelist and Path(config.infer.filelist).is_file():
         return build_records(config, "infer")
-    return []
+    return RecordList()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from datareader.build import build_loader, build_reader, build_records
 from datareader.loader import Batch, Loader, read_one_by_one
 from datareader.overview import picture_warnings
 from datareader.reader import ClipReader
-from datareader.records import Record, records_of
+from datareader.records import Record, RecordList, records_of
 from datareader.stream import is_address
 from datareader.unreadable import UnreadableVideos, report_reading
 from datareader.workers import ReadingFailed
@@ -99,10 +99,12 @@ def main(argv: list[str] | None = None) -> list[Prediction] | dict[str, list[dic
         raise ValueError("--stdin and --window_sec are for one process; start infer.py without the launcher")
     if session.ranks.rank == 0:
         prepare_save_dir(args.save_dir)
-    records = [] if args.stdin else records_to_classify(args, session)
+    records = RecordList() if args.stdin else records_to_classify(args, session)
     for warning in picture_warnings(records):
         logger.warning("[INFER] %s", warning)
-    illustrator = Illustrator(session, args.overlay, args.cam, (record.name for record in records))
+    # names for a million pictures would take minutes and gigabytes
+    named = records.listed() if args.overlay or args.cam or args.window_sec else ()
+    illustrator = Illustrator(session, args.overlay, args.cam, (name for name, _ in named))
     with StopRequest("what is done is written") as stop:
         results = (infer_windows if args.window_sec else infer_videos)(args, session, records, illustrator, stop)
     session.ranks.leave()
@@ -111,21 +113,17 @@ def main(argv: list[str] | None = None) -> list[Prediction] | dict[str, list[dic
     return results
 
 
-def records_to_classify(args: argparse.Namespace, session: Session) -> list[Record]:
+def records_to_classify(args: argparse.Namespace, session: Session) -> RecordList:
     """The videos of --video, or of the list."""
     if not args.video:
-        return build_records(session.config, "infer")
+        return build_records(session.config, "infer", session.ranks)
     if session.config.model.format != "mp4":
         raise ValueError("--video takes videos, but MODEL.format is pkl; use -o MODEL.format=mp4, or --filelist")
-    return [
-        record
-        for path in args.video
-        for record in ([Record(path, None, path)] if is_address(path) else records_of([path]))
-    ]
+    return records_of(args.video, is_address)
 
 
 def infer_windows(
-    args: argparse.Namespace, session: Session, records: list[Record], illustrator: Illustrator, stop: StopRequest
+    args: argparse.Namespace, session: Session, records: RecordList, illustrator: Illustrator, stop: StopRequest
 ) -> dict[str, list[dict[str, Any]]]:
     """The windows of each video."""
     return classify_windows(
@@ -141,7 +139,7 @@ def infer_windows(
 
 
 def infer_videos(
-    args: argparse.Namespace, session: Session, records: list[Record], illustrator: Illustrator, stop: StopRequest
+    args: argparse.Namespace, session: Session, records: RecordList, illustrator: Illustrator, stop: StopRequest
 ) -> list[Prediction]:
     """A prediction for each video, in order."""
     config, ranks = session.config, session.ranks
@@ -173,7 +171,7 @@ def infer_videos(
                 results |= {prediction.path: prediction for prediction in found}
     if source.loader:
         report_reading("[INFER]", unreadable, source.loader, ranks)
-    ordered = [results[record.name] for record in records if record.name in results] or list(results.values())
+    ordered = [results[name] for name, _ in records.listed() if name in results] or list(results.values())
     if ranks.rank == 0:
         finish(files, features, ordered, is_stopped=bool(stop.signal_number or failures))
     if failures:
@@ -191,12 +189,11 @@ class Source(NamedTuple):
 
 
 def open_source(
-    args: argparse.Namespace, session: Session, records: list[Record], done: set[str], stop: StopRequest
+    args: argparse.Namespace, session: Session, records: RecordList, done: set[str], stop: StopRequest
 ) -> Source:
     """The records that are not done, or the paths on standard input."""
     if not args.stdin:
-        todo = [record for record in records if record.name not in done]
-        loader = build_loader(session.config, "infer", todo, session.ranks)
+        loader = build_loader(session.config, "infer", records.without(done), session.ranks)
         return Source(loader, loader.reader, loader.epoch(0))
     reader = build_reader(session.config, "infer", [])
     paths = (line.strip() for line in lines_until_stopped(sys.stdin.fileno(), stop))

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> Summary:
     save_dir = Path(config.test.save_dir) if config.test.save_dir and ranks.rank == 0 else None
     if save_dir:
         prepare_save_dir(save_dir)
-    records, num_classes = build_records(config, "test"), config.model.num_classes
+    records, num_classes = build_records(config, "test", ranks), config.model.num_classes
     names = all_class_names(session.class_names, num_classes)
     report_list("[TEST]", config.test.filelist, records, names)
     loader = build_loader(config, "test", records, ranks)

@@ -1,25 +1,32 @@
 """Files and folders that appear under their name whole or not at all, and the folder that results go to."""
 
 import os
+import secrets
 import shutil
+import socket
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+
+PREFIX = ".unfinished"
+STRANGER_SEC = 24 * 3600.0  # after which what another machine has left counts as left
 
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """A hidden path beside `path`, to write a file or a folder to; it takes that name once it is complete.
 
-    If anything is raised before, it is removed, and an earlier file of that name is still there.
+    No other process has it, so that two which write the same file leave that of the later one, whole. If anything is
+    raised before, it is removed, and an earlier file of that name is still there.
 
     Raises:
         OSError: it cannot be written; its filename says which.
     """
     hidden = unfinished_path(path)
-    if hidden.is_dir():  # of an earlier try that was killed
-        remove(hidden)
     try:
         yield hidden
         if hidden.is_file():
@@ -27,14 +34,54 @@ def unfinished(path: Path) -> Iterator[Path]:
         os.replace(hidden, path)
     except BaseException as error:
         remove(hidden)
-        if isinstance(error, OSError) and error.errno:
-            error.filename = error.filename or str(path)  # a full disk does not say which file it was
+        if isinstance(error, OSError) and error.errno and error.filename in (None, hidden, str(hidden)):
+            error.filename, error.filename2 = str(path), None  # a full disk does not say which file it was
         raise
 
 
 def unfinished_path(path: Path) -> Path:
-    """Where `unfinished` writes; a process that was killed leaves it behind."""
-    return path.with_name(f".unfinished.{path.name}")
+    """A new hidden path beside `path`: short, since a name has 255 bytes at most, and with this process's number."""
+    return path.with_name(f"{PREFIX}.{_machine()}.{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what processes that were killed have left of their files; a run begins with it.
+
+    What a process of another machine writes, or has left, cannot be told apart: it goes when it is a day old.
+    """
+    for path in folder.glob(f"{PREFIX}.*"):
+        try:
+            if _is_left(path):
+                remove(path)
+        except (FileNotFoundError, PermissionError):
+            continue  # finished meanwhile, or deleted by another run; or another user's
+
+
+def _is_left(path: Path) -> bool:
+    _, _, machine, process, *_ = [*path.name.split("."), "", ""]
+    if machine == _machine() and process.isdecimal():
+        return not _is_running(int(process))
+    return time.time() - path.lstat().st_mtime > STRANGER_SEC
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
+
+
+@cache
+def _machine() -> str:
+    """Eight letters for what a process number belongs to: this machine since its start, or this container."""
+    try:
+        told = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        told = ""
+    return f"{zlib.crc32(f'{told} {socket.gethostname()}'.encode()):08x}"
 
 
 @contextmanager
@@ -68,7 +115,7 @@ def remove(path: Path) -> None:
 
 
 def prepare_save_dir(save_dir: str | Path) -> Path:
-    """Make the folder that results go to, and prove that it can be written.
+    """Make the folder that results go to, prove that it can be written, and clean up after runs that were killed.
 
     Raises:
         OSError: it cannot; the message names it.
@@ -79,6 +126,7 @@ def prepare_save_dir(save_dir: str | Path) -> Path:
         save_dir.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
+        remove_leftovers(save_dir)
     except OSError as error:
         raise OSError(f"{save_dir}: cannot write here ({error.strerror}); choose another --save_dir") from error
     return save_dir

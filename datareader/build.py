@@ -1,6 +1,7 @@
 """Config section -> the records, reader and loader of a mode: "train", "valid", "test" or "infer"."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,19 +11,21 @@ from config import Config, ViewsConfig
 from datareader.decode import check_decoder
 from datareader.loader import Loader
 from datareader.reader import ClipReader, Decoding
-from datareader.records import Record, read_list
+from datareader.records import Record, RecordList, read_list
 from datareader.sampling import Sampling
 from datareader.transforms import RandomView, Views
 from distributed.ranks import Ranks
 
+NEIGHBOURS_TRIED = 5  # in place of a training video that cannot be read: a hunt through the list could take days
+
 logger = logging.getLogger(__name__)
 
 
-def build_records(config: Config, mode: str) -> list[Record]:
+def build_records(config: Config, mode: str, ranks: Ranks = Ranks()) -> RecordList:
     """The videos of a mode's list.
 
     Raises:
-        ValueError, FileNotFoundError: no list is named, or see `read_list`.
+        ValueError, FileNotFoundError: no list is named, see `read_list`, or ranks do not read the same.
     """
     list_path = getattr(config, mode).filelist
     if list_path is None:
@@ -30,10 +33,25 @@ def build_records(config: Config, mode: str) -> list[Record]:
         by_interval = ", or --valid_interval=0 to train without validation" if mode == "valid" else ""
         raise ValueError(f"no list of videos: set {mode.upper()}.filelist{by_flag}{by_interval}")
     num_classes = None if mode == "infer" else config.model.num_classes
-    return read_list(list_path, config.model.format, num_classes)
+    records = read_list(list_path, config.model.format, num_classes)
+    if ranks.num_ranks > 1:
+        _check_same(records, list_path, ranks)
+    return records
 
 
-def build_reader(config: Config, mode: str, records: list[Record], seed: int | None = None) -> ClipReader:
+def _check_same(records: RecordList, list_path: str, ranks: Ranks) -> None:
+    """Raise ValueError, on every rank, if another rank's list has other videos, labels or another order."""
+    lists = ranks.exchange([records.digest, len(records)])
+    other = next((rank for rank, entry in enumerate(lists) if entry != lists[0]), None)
+    if other is not None:
+        ranks.leave()  # they all raise this
+        raise ValueError(
+            f"{list_path}: is another list on rank {other} ({count(lists[other][1], 'video')}) than on rank 0 "
+            f"({count(lists[0][1], 'video')}); give all ranks the same, and leave it alone while a run starts"
+        )
+
+
+def build_reader(config: Config, mode: str, records: Sequence[Record], seed: int | None = None) -> ClipReader:
     """The clips of records, as a mode sees them. Only train draws at random, from the seed."""
     model, section = config.model, getattr(config, mode)
     check_decoder(model.decoder)
@@ -46,12 +64,12 @@ def build_reader(config: Config, mode: str, records: list[Record], seed: int | N
         RandomView(*sizes) if mode == "train" else Views(*sizes, crop),
         num_classes=None if mode == "infer" else model.num_classes,
         seed=seed if mode == "train" else None,
-        max_unreadable=int(config.train.max_bad_fraction * len(records)),
+        max_unreadable=NEIGHBOURS_TRIED,
     )
 
 
 def build_loader(
-    config: Config, mode: str, records: list[Record], ranks: Ranks = Ranks(), seed: int | None = None
+    config: Config, mode: str, records: Sequence[Record], ranks: Ranks = Ranks(), seed: int | None = None
 ) -> Loader:
     """The loader of records, as a mode sees them. Only train draws at random, from the seed."""
     section, is_training = getattr(config, mode), mode == "train"

@@ -2,10 +2,12 @@
 
 import logging
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
+
+import numpy as np
 
 from common.console import count
-from datareader.records import Record
+from datareader.records import Record, likely_paths, listed
 
 CLASSES_SHOWN = 12  # up to so many are named each
 NAMES_SHOWN = 3
@@ -14,7 +16,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 logger = logging.getLogger(__name__)
 
 
-def report_list(heading: str, list_path: str | None, records: list[Record], class_names: list[str]) -> None:
+def report_list(heading: str, list_path: str | None, records: Sequence[Record], class_names: list[str]) -> None:
     """Say what a labelled list holds, and warn where something looks wrong.
 
     Args:
@@ -26,7 +28,7 @@ def report_list(heading: str, list_path: str | None, records: list[Record], clas
         logger.warning("%s %s: %s", heading, list_path, warning)
 
 
-def describe_list(records: list[Record], class_names: list[str]) -> str:
+def describe_list(records: Sequence[Record], class_names: list[str]) -> str:
     """The number of videos, and of each class where the list has labels."""
     numbers, videos = _class_numbers(records), count(len(records), "video")
     if not numbers:
@@ -41,7 +43,7 @@ def describe_list(records: list[Record], class_names: list[str]) -> str:
     return f"{videos} of {classes}: from {lowest} to {highest}"
 
 
-def list_warnings(records: list[Record], class_names: list[str]) -> list[str]:
+def list_warnings(records: Sequence[Record], class_names: list[str]) -> list[str]:
     """What looks wrong; empty if nothing does."""
     warnings, numbers = picture_warnings(records), _class_numbers(records)
     absent = [name for label, name in enumerate(class_names) if label not in numbers]
@@ -55,27 +57,29 @@ def list_warnings(records: list[Record], class_names: list[str]) -> list[str]:
     return warnings
 
 
-def picture_warnings(records: list[Record]) -> list[str]:
+def picture_warnings(records: Sequence[Record]) -> list[str]:
     """A warning if files are pictures by their names."""
-    pictures = [record.name for record in records if Path(record.name).suffix.lower() in PICTURE_SUFFIXES]
+    pictures = [name for name, _ in listed(records) if name.lower().endswith(PICTURE_SUFFIXES)]
     if not pictures:
         return []
     return [f"{count(len(pictures), 'file')} by name no video but a picture ({_first(pictures)}); TSN needs videos"]
 
 
-def overlap_warning(training: list[Record], validation: list[Record]) -> str:
+def overlap_warning(training: Sequence[Record], validation: Sequence[Record]) -> str:
     """A warning if both lists name the same videos; empty if they do not."""
-    shared = {record.path for record in training} & {record.path for record in validation}
-    if not shared:
+    # numbers of 64 bits for paths: a million of them as text would fill rank 0
+    hashes = [np.fromiter(map(hash, likely_paths(records)), np.int64) for records in (training, validation)]
+    num_shared = len(np.intersect1d(*hashes))
+    if not num_shared:
         return ""
     return (
-        f"{count(len(shared), 'video')} of the validation list (it has {len(validation)}) also in the training list: "
+        f"{count(num_shared, 'video')} of the validation list (it has {len(validation)}) also in the training list: "
         "its scores say little about new videos"
     )
 
 
-def _class_numbers(records: list[Record]) -> Counter:
-    return Counter(record.label for record in records if record.label is not None)
+def _class_numbers(records: Sequence[Record]) -> Counter:
+    return Counter(label for _, label in listed(records) if label is not None)
 
 
 def _first(names: list[str]) -> str:

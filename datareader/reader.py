@@ -1,6 +1,7 @@
 """Joins records, sampling, decoding and transforms into a data set of clips. Knows no model, no ranks."""
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,12 +55,12 @@ class ClipReader:
         views: which part of the pictures is seen: a random one in training, fixed ones else.
         num_classes: labels stored in pkl files must lie below it; None where labels do not matter.
         seed: seed of the random draws; None gives the middle frames.
-        max_unreadable: in training, after how many unreadable records in a row the search for a readable one ends.
+        max_unreadable: in training, how many of the records after an unreadable one are tried in its place.
     """
 
     def __init__(
         self,
-        records: list[Record],
+        records: Sequence[Record],
         decoding: Decoding,
         sampling: Sampling,
         views: Views | RandomView,

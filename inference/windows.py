@@ -15,7 +15,7 @@ import paddle
 from common.console import count
 from datareader.build import build_reader
 from datareader.reader import ClipReader
-from datareader.records import Record
+from datareader.records import RecordList
 from datareader.stream import PlayedFrame, Window, is_address, play, windows
 from datareader.transforms import resize
 from datareader.video import VideoError
@@ -45,7 +45,7 @@ class Cutting(NamedTuple):
 
 def classify_windows(
     session: Session,
-    records: list[Record],
+    records: RecordList,
     save_dir: Path,
     illustrator: Illustrator,
     cutting: Cutting,

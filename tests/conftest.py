@@ -1,5 +1,7 @@
 """Videos with known pixels, and small lists and settings that keep the tests fast."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import common.startup  # noqa: F401  isort: skip
@@ -12,6 +14,8 @@ from datareader.records import Record
 from datareader.sampling import Sampling
 from datareader.transforms import RandomView, Views
 
+ROOT = Path(__file__).resolve().parent.parent
+LEAVE = "import sys, pathlib, common.whole_file as w; print(w.unfinished_path(pathlib.Path(sys.argv[1])))"
 NUM_CLASSES = 3
 SIDE = 64
 
@@ -83,6 +87,12 @@ def clip_reader(
     views = Views(short_size, target_size, crop) if seed is None else RandomView(short_size, target_size)
     sampling = Sampling(seg_num, seglen, num_clips)
     return ClipReader(records, Decoding(clip_format, decoder, timeout_sec), sampling, views, seed=seed, **settings)
+
+
+def leftover(path: Path) -> Path:
+    """Where a process that was killed has left its part of a file, which is not there yet."""
+    ended = subprocess.run([sys.executable, "-c", LEAVE, str(path)], cwd=ROOT, capture_output=True, text=True)
+    return Path(ended.stdout.strip())
 
 
 @pytest.fixture(autouse=True)

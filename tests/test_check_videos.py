@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from common import command_line
+from common import command_line, whole_file
 from conftest import grey_frames, write_video
 from dataset.jobs import Failure
 from dataset.kinetics import check_videos
@@ -219,8 +219,9 @@ def test_mistakes_are_told_in_one_line(folder, capsys):
     assert (folder / "train.check.csv").read_text() == "my,table\n1,2\n"
 
 
-def test_a_full_disk_is_told_in_one_line(folder, decoded, capsys):
-    (folder / ".unfinished.train.check.csv").symlink_to("/dev/full")
+def test_a_full_disk_is_told_in_one_line(folder, decoded, capsys, monkeypatch):
+    (folder / ".train.check.csv").symlink_to("/dev/full")
+    monkeypatch.setattr(whole_file, "unfinished_path", lambda path: path.with_name(f".{path.name}"))
     assert mistake(capsys, folder / "train.list") == (
         f"error: {folder}/train.check.csv: cannot be written (No space left on device); "
         "mend that and give the same command again: what is done stays"

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
+from conftest import leftover
 from formula_weights import SMALL_ARRAYS, formula_arrays, formula_weights, write_original_folder
 from models.weights import read_weights, write_weights
 from models.weights.names import NAMINGS
@@ -154,7 +155,7 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path, monkeyp
             with pytest.raises(OSError, match="No space left"):
                 write_weights(tmp_path / name, SMALL_ARRAYS, 18, as_folder=as_folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-    (tmp_path / ".unfinished.y").mkdir()  # what a killed run left
+    leftover(tmp_path / "y").mkdir()  # what a killed run left
     write_weights(tmp_path / "y", SMALL_ARRAYS, 18, NAMINGS["original"], as_folder=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [*before, "y"]
 

@@ -211,7 +211,7 @@ def test_worker_processes_end_with_a_command_that_is_killed(tmp_path):
         [*COMMAND, f"--videos={tmp_path / 'in'}", f"--out={out}", "--short_side=960"],  # takes a while
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    while process.poll() is None and not list(out.glob(".*x.mp4")):
+    while process.poll() is None and not list(out.glob(".unfinished.*")):
         time.sleep(0.01)
     process.kill()
     process.communicate()  # returns when the worker processes have ended too

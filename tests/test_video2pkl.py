@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from common import command_line
-from conftest import clip_reader, frame_numbers, grey_frames, write_video
+from common import command_line, whole_file
+from conftest import clip_reader, frame_numbers, grey_frames, leftover, write_video
 from datareader.decode import decode_pkl, decode_video
 from datareader.records import read_list
 from dataset.jobs import Failure
@@ -122,7 +122,7 @@ def test_a_second_run_skips_what_is_finished(folder, written):
     convert(folder)
     before = contents(folder / "pkl")
     (folder / "pkl" / "one.pkl").unlink()
-    (folder / "pkl" / ".unfinished.one.pkl").write_bytes(b"half")  # what a killed run left
+    leftover(folder / "pkl" / "one.pkl").write_bytes(b"half")  # what a killed run left
     written.clear()
     convert(folder)
     assert written == ["one.pkl", "text.pkl", "sizes.pkl"]
@@ -147,7 +147,7 @@ def test_ctrl_c_says_how_far_it_came(folder, written, capsys, monkeypatch):
 def test_too_slow_and_a_lost_process_are_unreadable(folder, written, capsys, monkeypatch):
     assert convert(folder, "--timeout_sec=0.000001") == 1
     assert f"cannot be read: {folder}/one.mp4: takes longer than 1e-06 s to read" in capsys.readouterr().out
-    (folder / "pkl" / ".unfinished.one.pkl").write_bytes(b"half")
+    leftover(folder / "pkl" / "one.pkl").write_bytes(b"half")
     with monkeypatch.context() as patch:
         patch.setattr(video2pkl, "run_jobs", lambda work, clips, *args: [(clip, Failure("it died")) for clip in clips])
         assert convert(folder) == 1
@@ -155,10 +155,11 @@ def test_too_slow_and_a_lost_process_are_unreadable(folder, written, capsys, mon
     assert f"cannot be read: {folder}/one.mp4: it died" in capsys.readouterr().out
 
 
-def test_a_full_disk_loses_no_finished_clip(folder, capsys):
+def test_a_full_disk_loses_no_finished_clip(folder, written, capsys, monkeypatch):
     (folder / "pkl").mkdir()
-    (folder / "pkl" / ".unfinished.two words.pkl").symlink_to("/dev/full")
-    assert mistake(capsys, folder, "--workers=1") == (
+    (folder / "pkl" / ".two words.pkl").symlink_to("/dev/full")
+    monkeypatch.setattr(whole_file, "unfinished_path", lambda path: path.with_name(f".{path.name}"))
+    assert mistake(capsys, folder) == (
         f"error: {folder}/pkl/two words.pkl: cannot be written (No space left on device); "
         "mend that and give the same command again: what is done stays"
     )

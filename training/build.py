@@ -15,7 +15,7 @@ from common.whole_file import prepare_save_dir
 from config import Config, dump_config
 from datareader.build import build_loader, build_records
 from datareader.overview import overlap_warning, report_list
-from datareader.records import Record
+from datareader.records import RecordList
 from datareader.unreadable import UnreadableVideos
 from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
 from evaluation.predictions import all_class_names, read_class_names
@@ -33,7 +33,7 @@ from training.optimizer import (
     steps_per_epoch,
 )
 from training.precision import Precision
-from training.resume import AUTO, check_network, choose_checkpoint, list_digest, resumed_state
+from training.resume import AUTO, check_network, choose_checkpoint, resumed_state
 from training.run import TRAINED, Run
 from training.steps import Learner
 
@@ -74,7 +74,7 @@ def build_run(
     model = build_model(config, config.train.channels_last)
     lists = _read_lists(config, ranks, has_validation=valid_interval > 0)
     train_loader = build_loader(config, "train", lists["train"], ranks, seed)
-    state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=list_digest(lists["train"]))
+    state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=lists["train"].digest)
     if saved:
         state = resumed_state(path, saved, state, config, len(train_loader), is_auto=resume == AUTO)
     _load_start(model, path, pretrain, config)
@@ -105,13 +105,13 @@ def build_run(
     return run
 
 
-def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str, list[Record]]:
+def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str, RecordList]:
     """The records of "train" and "valid"; what they hold, and what looks wrong with them, is told once."""
     num_classes = config.model.num_classes
     # a label file that does not fit is better found now than by infer.py
     names = all_class_names(read_class_names(config.model.label_file, num_classes), num_classes)
     modes = ("train", "valid") if has_validation else ("train",)
-    lists = {mode: build_records(config, mode) for mode in modes}
+    lists = {mode: build_records(config, mode, ranks) for mode in modes}
     if ranks.rank == 0:
         for mode, records in lists.items():
             report_list(f"[{mode.upper()}]", getattr(config, mode).filelist, records, names)

@@ -1,13 +1,11 @@
 """Going on with a run: which checkpoint, and which changes since then it allows."""
 
 import dataclasses
-import hashlib
 import logging
 from pathlib import Path
 
 from common.console import command
 from config import Config, changed_keys, load_config
-from datareader.records import Record
 from models.build import network_keys
 from training.checkpoint import CONFIG_FILE, Checkpoints, TrainingState
 
@@ -53,14 +51,6 @@ def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | Non
             "another --save_dir, or delete its checkpoints"
         )
     return wanted
-
-
-def list_digest(records: list[Record]) -> str:
-    """SHA-256 of a list's names and labels: the steps of an epoch follow from it, the seed and the batch size."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(f"{record.name} {record.label}\n".encode("utf-8", errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def check_network(path: str, config: Config) -> None:

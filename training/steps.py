@@ -1,5 +1,6 @@
 """The loops over batches: train_steps and evaluate. Know no TSN, no paths, no config."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from common.console import count
 from datareader.loader import Batch
 from datareader.workers import ReadingFailed
 from distributed.ranks import Ranks
@@ -18,6 +20,8 @@ from training.average import WeightAverage
 from training.log import Figure
 from training.meter import ScoreMeter, Scores
 from training.precision import Precision
+
+logger = logging.getLogger("train")
 
 
 class Learner(NamedTuple):
@@ -82,26 +86,31 @@ def train_steps(
 ) -> Iterator[dict[str, Figure] | None]:
     """Take one optimizer step per batch, on the mean cross entropy of its clips over all ranks, and yield after each.
 
-    Nothing is fetched from the device except for figures and at the end.
+    A batch without a readable clip on some rank is passed over by all. Nothing is fetched from the device except for
+    figures and at the end.
 
     Args:
         meter: gets what the network said of each clip at its step, on this rank, before each yield.
-        log_interval: figures are yielded after an epoch's first step and every so many later; after others None.
+        log_interval: figures are yielded after an epoch's first step and every so many later; after others None, and
+            after a batch that is passed over.
         first_step: steps since the start of training that are done already.
         first_iteration: steps of the epoch that are done already.
 
     Raises:
         NonFiniteLoss: a loss was NaN or infinite; noticed at the next figures, or at the end of the epoch.
         Stopped: a rank was asked to stop; the steps that were yielded are done, no other is.
-        ReadingFailed: a rank cannot read its next batch, or a batch has no readable clip; likewise.
+        ReadingFailed: a rank cannot read its next batch, likewise; or not one batch of the epoch has a readable clip on
+            every rank.
     """
     _train_mode(learner)
-    batches, taken = Waiting(batches), []
+    batches, taken, passed_over, step = Waiting(batches), [], [], first_step
     sums_before, started_sec = np.asarray(meter.sums), time.perf_counter()
     for step, (batch, num_clips) in enumerate(_agreed(batches, ranks, stop), first_step):
-        if min(num_clips) == 0:
-            raise ReadingFailed("not one video of a batch of the training list can be read; repair the list")
         is_logged = (first_iteration + step - first_step) % log_interval == 0
+        if min(num_clips) == 0:
+            passed_over.append(step)
+            yield None
+            continue
         taken.append(_take_step(learner, batch, step, sum(num_clips), ranks, meter, is_logged))
         if not is_logged:
             yield None
@@ -115,6 +124,14 @@ def train_steps(
         sums_before, taken = sums, []
         started_sec, batches.waited_sec = time.perf_counter(), 0.0
     _check_finite(taken, ranks)
+    if first_iteration == 0 and len(passed_over) == step + 1 - first_step:
+        raise ReadingFailed("not one batch of an epoch has a video that can be read on every rank; repair the list")
+    if passed_over:
+        logger.warning(
+            "[TRAIN] %s passed over, since not one video of a rank's batch could be read; the first is step %d",
+            count(len(passed_over), "step was", "steps were"),
+            passed_over[0] + 1,
+        )
 
 
 def _figures(

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tqdm import tqdm
 
 from common.command_line import run
+from common.whole_file import remove_leftovers
 from datareader.sampling import segment_indices
 from datareader.selective import Doubt, decode_selectively
 from datareader.video import VideoError
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     videos = dict.fromkeys(video for checked_list in lists for video in checked_list.videos)
     with resumable(findings, len(videos), lists[0].path.parent):
         for checked_list in lists:
+            remove_leftovers(checked_list.path.parent)
             checked_list.write_csv(findings)
         unchecked = [video for video in videos if video not in findings]
         check_lists(lists, findings, unchecked, args.workers, args.timeout_sec)

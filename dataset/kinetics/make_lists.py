@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tqdm import tqdm
 
 from common.command_line import OneLineParser, run
-from common.whole_file import whole_file
+from common.whole_file import remove_leftovers, whole_file
 from datareader.records import VIDEO_SUFFIXES, find_videos
 from dataset.kinetics.annotations import SPLITS, Row, read_annotations
 
@@ -165,6 +165,7 @@ def write_files(out: Path, texts: dict[str, str]) -> None:
     """Write {name: text}; whenever it is interrupted, each file is the old one or the new one."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
         for name, text in texts.items():
             with whole_file(out / name) as file:
                 file.write(text.encode())

@@ -26,12 +26,12 @@ import av
 from tqdm import tqdm
 
 from common.command_line import positive_int, run
-from common.whole_file import unfinished, unfinished_path, whole_file
+from common.whole_file import remove_leftovers, unfinished, whole_file
 from datareader.records import VIDEO_SUFFIXES, find_videos
 from datareader.video import VideoError
-from dataset.jobs import GRACE_SEC, JOBS_AHEAD, Failure, run_jobs
+from dataset.jobs import GRACE_SEC, Failure, run_jobs
 from dataset.kinetics.encoding import encode, verify
-from dataset.kinetics.whole_videos import open_video, resumable, video_parser
+from dataset.kinetics.whole_videos import open_video, refuse_long_name, resumable, video_parser
 
 TIMEOUT_SEC = 600.0
 WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -87,6 +87,7 @@ def plan(videos: Path, out: Path) -> list[Job]:
     jobs: dict[Path, Job] = {}
     for source in sources:
         target = out / source.relative_to(videos).with_suffix(".mp4")
+        refuse_long_name(source, target)
         if target in jobs:
             raise ValueError(f"{jobs[target].source} and {source} would both become {target}; rename one of them")
         jobs[target] = Job(source, target)
@@ -125,16 +126,15 @@ def transcode_all(
         for job, result in run_jobs(work, jobs, num_workers, "video", timeout_sec + GRACE_SEC):
             outcomes[job] = Outcome(result.reason, False) if isinstance(result, Failure) else result
             if outcomes[job].reason:
-                remove_unfinished(job)  # of a process that was lost
                 tqdm.write(f"cannot be read: {job.source}: {outcomes[job].reason}")
     finally:
-        for job in [job for job in jobs if job not in outcomes][: JOBS_AHEAD * num_workers]:  # those handed out
-            remove_unfinished(job)
+        clean_up(jobs)  # after processes that were ended
 
 
-def remove_unfinished(job: Job) -> None:
-    """Remove what a process that was ended has left of its file."""
-    unfinished_path(job.target).unlink(missing_ok=True)
+def clean_up(jobs: list[Job]) -> None:
+    """Remove what killed processes have left beside the targets."""
+    for folder in {job.target.parent for job in jobs}:
+        remove_leftovers(folder)
 
 
 def write_failed(path: Path, outcomes: dict[Job, Outcome]) -> None:
@@ -159,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{len(jobs)} videos in {args.videos}{share}, {len(jobs) - len(to_do)} of them done already", flush=True)
     with resumable(outcomes, len(to_do), args.out):
         args.out.mkdir(parents=True, exist_ok=True)
+        clean_up(jobs)
         transcode_all(to_do, outcomes, args.short_side, args.workers, args.timeout_sec)
         suffix = "" if total == 1 else f".{number}-of-{total}"
         write_failed(args.out / f"transcode_failed{suffix}.tsv", outcomes)

@@ -26,11 +26,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.command_line import run
-from common.whole_file import whole_file
+from common.whole_file import remove_leftovers, whole_file
 from datareader.records import Record, read_list
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, Failure, run_jobs
-from dataset.kinetics.whole_videos import every_frame, open_video, resumable, video_parser
+from dataset.kinetics.whole_videos import every_frame, open_video, refuse_long_name, resumable, video_parser
 
 JPEG_QUALITY = 95  # the highest that Pillow advises; the original took ffmpeg's best
 NUM_LABELS = 2**31  # what pickle.BININT holds
@@ -71,6 +71,7 @@ def plan(list_path: Path, out: Path) -> list[Clip]:
     clips: dict[Path, Clip] = {}
     for record in read_list(list_path, num_classes=NUM_LABELS):
         clip = Clip(record, out / f"{Path(record.name).stem}.pkl")
+        refuse_long_name(record.name, clip.pkl)
         other = clips.setdefault(clip.pkl, clip).video
         if other is not record:
             raise ValueError(
@@ -132,8 +133,7 @@ def write_clips(clips: list[Clip], reasons: dict[Clip, str], out: Path, num_work
             if reasons[clip]:
                 tqdm.write(f"cannot be read: {clip.video.path}: {reasons[clip]}")
     finally:
-        for unfinished in out.glob(".unfinished.*.pkl"):  # of processes that were ended
-            unfinished.unlink(missing_ok=True)
+        remove_leftovers(out)  # of processes that were ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     list_path = args.out / args.list.name
     with resumable(reasons, len(clips), args.out):
         args.out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(args.out)
         write_clips([clip for clip in clips if clip not in reasons], reasons, args.out, args.workers, args.timeout_sec)
         readable = [clip for clip in clips if not reasons[clip]]
         with whole_file(list_path) as file:  # ./ keeps names that begin with a space or a # what they are

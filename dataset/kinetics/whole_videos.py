@@ -1,5 +1,6 @@
 """What the commands over whole videos share: flags, every frame of a video, how a run ends."""
 
+import os
 import sys
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ import av
 from common.command_line import OneLineParser, positive_float, positive_int
 from common.processes import num_cores
 from datareader.video import Deadline, Video, VideoError
+
+LONGEST_NAME = 255  # bytes
 
 
 def video_parser(description: str) -> OneLineParser:
@@ -33,6 +36,16 @@ def open_video(path: str, timeout_sec: float) -> Video:
     if not Path(path).is_file():
         raise VideoError("no such file")
     return Video(path, Deadline(timeout_sec))
+
+
+def refuse_long_name(source: str | Path, target: Path) -> None:
+    """Raise ValueError if no file can be called as a video's target is."""
+    num_bytes = len(os.fsencode(target.name))
+    if num_bytes > LONGEST_NAME:
+        raise ValueError(
+            f"{source}: would become {target.name}, whose name of {num_bytes} bytes no file system takes (they take "
+            f"{LONGEST_NAME}); rename it"
+        )
 
 
 def every_frame(video: Video) -> Iterator[av.VideoFrame]:

@@ -17,7 +17,7 @@ import filelock
 from tqdm import tqdm
 
 from common import checksums
-from common.whole_file import unfinished
+from common.whole_file import remove_leftovers, unfinished
 from models.weights.archives import flat_tar_files
 
 logger = logging.getLogger(__name__)
@@ -194,6 +194,7 @@ def _reason(error: Exception) -> str:
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive's files to a folder, which appears under its name when it is whole, checksums included."""
+    remove_leftovers(folder.parent)
     with unfinished(folder) as hidden:
         hidden.mkdir()
         for name, content in flat_tar_files(archive):

@@ -9,7 +9,7 @@ import paddle
 import safetensors.numpy
 
 from common import checksums
-from common.whole_file import unfinished
+from common.whole_file import remove_leftovers, unfinished
 from models.weights.formats import KNOWN_FORMATS, MODEL_FILE, read_arrays
 from models.weights.names import (
     NAMINGS,
@@ -103,6 +103,7 @@ def write_weights(
     if naming.head_is_transposed and weight in renamed:
         renamed[weight] = np.ascontiguousarray(renamed[weight].T)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
     with unfinished(path) as hidden:
         if as_folder:
             hidden.mkdir()
