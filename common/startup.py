@@ -16,12 +16,13 @@ if importlib.util.find_spec("paddle") is None:
 
 warnings.filterwarnings("ignore", message="No ccache found")  # Paddle 3 says so at every start; it asks nothing of us
 warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
-warnings.filterwarnings("ignore", message="You are using GPU version Paddle, but your CUDA")  # distributed.ranks says it
+warnings.filterwarnings("ignore", message="You are using GPU version Paddle, but your CUDA")  # ranks.py says it
 
 
 def be_quiet_about_missing_cuda() -> None:
-    """Paddle for GPUs lists the CUDA libraries that it misses, also where no GPU could use them: on such machines its C++
-    part says errors only. A GLOG_minloglevel that the user set stays.
+    """Paddle for GPUs lists the CUDA libraries that it misses, also where no GPU could use them.
+
+    Where there is none, its C++ part says errors only. A GLOG_minloglevel that the user set stays.
     """
     if not any(Path("/dev").glob("nvidia*")):
         os.environ.setdefault("GLOG_minloglevel", "2")

@@ -219,7 +219,7 @@ def test_a_list_without_one_readable_video_stops_even_if_all_may_be_bad(small_se
     (tmp_path / "cut.mp4").write_bytes(b"no video")
     (tmp_path / "all.list").write_text(f"{tmp_path / 'cut.mp4'} 0\n" * 3)
     flags = small_flags(small_set, TRAIN__filelist=tmp_path / "all.list", TRAIN__max_bad_fraction=1)
-    with pytest.raises(ValueError, match="not one video of a batch of the training list can be read"):
+    with pytest.raises(ValueError, match="not one batch of an epoch has a video that can be read"):
         train.main([*FROM_SCRATCH, *flags, f"--save_dir={tmp_path}", "--valid_interval=0"])
 
 

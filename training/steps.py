@@ -124,13 +124,22 @@ def train_steps(
         sums_before, taken = sums, []
         started_sec, batches.waited_sec = time.perf_counter(), 0.0
     _check_finite(taken, ranks)
-    if first_iteration == 0 and len(passed_over) == step + 1 - first_step:
+    _report_passed_over(passed_over, is_whole_epoch=first_iteration == 0 and len(passed_over) == step + 1 - first_step)
+
+
+def _report_passed_over(steps: list[int], is_whole_epoch: bool) -> None:
+    """Warn of the steps that could not be taken.
+
+    Raises:
+        ReadingFailed: they are all of an epoch.
+    """
+    if steps and is_whole_epoch:
         raise ReadingFailed("not one batch of an epoch has a video that can be read on every rank; repair the list")
-    if passed_over:
+    if steps:
         logger.warning(
             "[TRAIN] %s passed over, since not one video of a rank's batch could be read; the first is step %d",
-            count(len(passed_over), "step was", "steps were"),
-            passed_over[0] + 1,
+            count(len(steps), "step was", "steps were"),
+            steps[0] + 1,
         )
 
 
