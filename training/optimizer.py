@@ -55,7 +55,13 @@ def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, model: paddle.nn.Lay
     otherwise; the model's own names always fit.
     """
     state = optimizer.state_dict()
-    return {f"{name}.velocity": state[f"{p.name}_velocity_0"].numpy() for name, p in _trained(model)}
+    found = {name: state.get(f"{p.name}_velocity_0") for name, p in _trained(model)}
+    shapes = {name: p.shape for name, p in _trained(model)}
+    # before the first step there are none, which is the same as zeros
+    return {
+        f"{name}.velocity": np.zeros(shapes[name], np.float32) if velocity is None else velocity.numpy()
+        for name, velocity in found.items()
+    }
 
 
 def restore_optimizer(
