@@ -32,7 +32,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(map(harmless, row) for row in rows)
+    writer.writerows(map(harmless, rows))
     write_text(path, text.getvalue())
 
 
