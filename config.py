@@ -151,7 +151,8 @@ class TrainConfig(ReaderConfig):
     """Number of training videos that the original's arithmetic computes the decay points from; none: they lie at 1/3
     and 2/3 of the run's own steps."""
     max_bad_fraction: float = 0.05
-    """Share of an epoch's videos that may be unreadable before training stops; 1: never stop."""
+    """Share of an epoch's videos that may be unreadable before training stops; it stops too when more than half (or
+    this share, if larger) of at least 200 videos tried so far are; 1: never stop."""
     accumulate_steps: int = 1
     """Parts that a step's videos are computed in, one after another: the same step in less memory; 1: off."""
     clip_grad_norm: float | None = None

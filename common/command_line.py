@@ -127,8 +127,9 @@ def run(main: Callable[[], Any]) -> None:
     """Call a verb's main; print a user's mistake on stderr, a line each, and exit with 2.
 
     A user's mistake is a ValueError that this project's own code raises, or an error of the operating system. Any other
-    error is a defect and keeps its traceback.
+    error is a defect and keeps its traceback. What is printed may be names of files that are no text.
     """
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except (ValueError, OSError) as error:

@@ -35,7 +35,8 @@ def unfinished(path: Path) -> Iterator[Path]:
     except BaseException as error:
         remove(hidden)
         if isinstance(error, OSError) and error.errno and error.filename in (None, hidden, str(hidden)):
-            error.filename, error.filename2 = str(path), None  # a full disk does not say which file it was
+            # a full disk does not say which file it was, and the hidden name says nothing
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from common.csv_cells import harmless
 from common.whole_file import whole_file, write_bytes
 from evaluation.predictions import Prediction, best_classes, class_name
 
 NUMBERS = re.compile(r"\[\n\s+[-\d][-+.\de,\s]*\]")
 """A list of numbers, as json.dumps indents it. No string begins with a bracket and a line's end."""
 CSV_CLASSES = 5  # classes per video in a CSV file
+LONGEST_NAME = 200  # bytes
 
 
 def write_pickle(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -30,7 +32,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(map(harmless, rows))
     write_text(path, text.getvalue())
 
 
@@ -42,7 +44,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8; a file's name that is no text is spelt as JSON does, such as \\udcff."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def _result_pickle(path: Path, predictions: Sequence[Prediction], class_names: list[str] | None) -> None:
@@ -139,7 +142,7 @@ class ResultFiles:
 
     def add(self, predictions: Iterable[Prediction]) -> None:
         """Write videos that are done."""
-        with self.lines.open("a", encoding="utf-8") as file:
+        with self.lines.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(json_line(prediction, self._class_names) for prediction in predictions)
 
     def finish(self, predictions: Sequence[Prediction]) -> list[Path]:
@@ -234,4 +237,9 @@ def _candidates(video_id: str) -> list[str]:
     folders = [part for part in path.parts[:-1] if part.strip("./")]
     ends = (path.stem or "video", path.name or "video")
     names = ["_".join([*folders[start:], end]) for start in range(len(folders), -1, -1) for end in ends]
-    return [re.sub(r"[^\w.\- ]", "_", name)[-120:] for name in names]
+    return [_short(re.sub(r"[^\w.\- ]", "_", name)) for name in names]
+
+
+def _short(name: str) -> str:
+    """Its end: a file system takes 255 bytes, and the endings of outputs and `_2` have to fit."""
+    return name.encode()[-LONGEST_NAME:].decode(errors="ignore")

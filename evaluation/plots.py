@@ -120,7 +120,7 @@ def timeline_figure(
         step_sec = next((step for step in NICE_SEC if edges[-1] - edges[0] <= 10 * step), NICE_SEC[-1])
         axis.xaxis.set_major_locator(ticker.MultipleLocator(step_sec))
         axis.xaxis.set_major_formatter(lambda seconds, _: f"{int(seconds // 60)}:{seconds % 60:02.0f}")
-        axis.set(xlabel="time, min:s", title=title)
+        axis.set(xlabel="time, min:s", title=_plain(title))
         axis.tick_params(length=0)
         figure.colorbar(mesh, label="probability", pad=0.01)
         return figure
@@ -155,4 +155,9 @@ def _dots(axis: Axes, confusion: np.ndarray, shares: np.ndarray, names: Sequence
 
 
 def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+    return _plain(name if len(name) <= most else name[: most - 1] + "…")
+
+
+def _plain(name: str) -> str:
+    """A name as it is: between two dollars matplotlib would read mathematics, and a file's name need not be text."""
+    return name.encode(errors="backslashreplace").decode().replace("$", r"\$")

@@ -46,6 +46,8 @@ def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Imag
     sheet = Image.new(
         "RGB", (max(num_columns * (cell + gap) + gap, 480), top + num_rows * (2 * cell + 2 * gap)), GROUND
     )
+    # the name of a file need not be text, nor one line
+    caption = caption.encode(errors="backslashreplace").decode().replace("\n", " ")
     ImageDraw.Draw(sheet).text((8, 8), caption, INK, _font(16, caption))
     for number, pair in enumerate(zip(frames, heated, strict=True)):
         row, column = divmod(number, num_columns)

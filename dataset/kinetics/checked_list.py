@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from common.csv_cells import as_before, harmless
 from common.whole_file import whole_file
 from datareader.records import read_list
 
@@ -63,7 +64,7 @@ class CheckedList:
             rows = csv.reader(line.replace("\0", "") for line in file)
             if next(rows, COLUMNS) != COLUMNS:
                 raise ValueError(f"{self.csv_path}: not of check_videos, which would overwrite it; move it away")
-            rows = [row for row in rows if len(row) == len(COLUMNS) and row[1] in (OK, DAMAGED)]
+            rows = [as_before(row) for row in rows if len(row) == len(COLUMNS) and row[1] in (OK, DAMAGED)]
         return {
             self._files[name]: Finding(status, int(num_frames), decoding, reason)
             for name, status, num_frames, decoding, reason, *stamp in rows
@@ -114,5 +115,5 @@ def _stamp(file: str) -> list[str]:
 
 def _csv_line(cells: Sequence) -> str:
     line = StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    csv.writer(line, lineterminator="\n").writerow(harmless(cells))
     return line.getvalue()

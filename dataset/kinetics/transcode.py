@@ -34,6 +34,7 @@ from dataset.kinetics.encoding import encode, verify
 from dataset.kinetics.whole_videos import open_video, refuse_long_name, resumable, video_parser
 
 TIMEOUT_SEC = 600.0
+IN_A_LINE = {ord(letter): repr(letter)[1:-1] for letter in "\t\n\r"}
 WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
@@ -139,7 +140,11 @@ def clean_up(jobs: list[Job]) -> None:
 
 def write_failed(path: Path, outcomes: dict[Job, Outcome]) -> None:
     """A line `path<TAB>reason` for each video that could not be read; no file if there are none."""
-    lines = sorted(f"{job.source}\t{outcome.reason}\n" for job, outcome in outcomes.items() if outcome.reason)
+    lines = sorted(
+        f"{str(job.source).translate(IN_A_LINE)}\t{outcome.reason}\n"
+        for job, outcome in outcomes.items()
+        if outcome.reason
+    )
     if lines:
         with whole_file(path) as file:
             file.write("".join(lines).encode(errors="backslashreplace"))
@@ -178,5 +183,4 @@ def size_mb(paths: Iterable[Path]) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     run(lambda: sys.exit(main()))
