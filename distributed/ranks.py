@@ -109,7 +109,7 @@ def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
     rank, num_ranks = environment.rank, environment.world_size
     meeting_place = meeting_address(environment.trainer_endpoints)
     if rank == 0:
-        _check_port(os.environ.get("PADDLE_MASTER") or environment.trainer_endpoints[0])
+        check_port(os.environ.get("PADDLE_MASTER") or environment.trainer_endpoints[0])
     logger.info(
         "rank %d waits for the others of %d, %.0f s at most; if one is missing, its log says why",
         rank, num_ranks, START_SEC,
@@ -127,7 +127,7 @@ def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
     return Ranks(rank, num_ranks, Link.join(meeting_place, *address, rank))
 
 
-def _check_port(endpoint: str) -> None:
+def check_port(endpoint: str) -> None:
     """Try the port at which Paddle's part of the ranks meets: if it is taken, Paddle aborts."""
     port = int(endpoint.rpartition(":")[2])
     try:

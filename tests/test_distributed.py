@@ -16,7 +16,10 @@ import pytest
 import infer
 import test as test_verb
 import train
+from config import load_config
 from conftest import small_flags
+from datareader.build import build_loader, build_records
+from distributed.ranks import Ranks, check_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch"]
@@ -157,3 +160,71 @@ def test_a_rank_killed_on_one_machine_ends_training_on_the_other(small_set, tmp_
     outputs = [node.communicate(timeout=60)[0] for node in nodes]
     assert f"error: rank {rank} has ended before its time" in outputs[1]
     assert all(node.returncode != 0 for node in nodes)
+
+
+def test_fewer_training_videos_than_ranks_are_refused(small_set, tmp_path):
+    overrides = [f"TRAIN.filelist={small_set / 'train.list'}", "TRAIN.batch_size=13", "MODEL.num_classes=3"]
+    config = load_config("configs/tsn.yaml", overrides)
+    records = build_records(config, "train")
+    with pytest.raises(
+        ValueError, match="train.list: has 12 videos for 13 ranks, .* start 12 at most, or take a longer"
+    ):
+        build_loader(config, "train", records, Ranks(5, 13), seed=0)
+
+
+def test_a_rank_that_never_comes_ends_the_start(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ports = [server.getsockname()[1], 1]
+    ends = [f"127.0.0.1:{port}" for port in ports]
+    environment = {
+        "PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2", "PADDLE_TRAINER_ENDPOINTS": ",".join(ends),
+        "PADDLE_CURRENT_ENDPOINT": ends[1], "PADDLE_MASTER": ends[0],
+    }  # fmt: skip
+    script = (
+        "import common.startup; from distributed import ranks; ranks.START_SEC = 1;"
+        "from common import console; console.start_logging(); ranks.start(False)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Timeout (0:00:01)!" in done.stderr
+    assert (
+        "rank 1 waits for the others of 2, 1 s at most; if one is missing, its log says why"
+        in done.stdout + done.stderr
+    )
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(
+            OSError, match=f"rank 0 cannot listen on port {port}, .*Address already in use.*start the run"
+        ):
+            check_port(f"127.0.0.1:{port}")
+    check_port(f"127.0.0.1:{port}")
+
+
+def by_script(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PADDLE_LOG_DIR": str(tmp_path), **environment}
+    command = ["bash", "scripts/train/train_tsn.sh", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("number", ["abc", "0", "-1", "1.5"])
+def test_an_impossible_number_of_processes_is_refused(number, tmp_path):
+    done = by_script(tmp_path, TSN_CPU_PROCS=number)
+    line = f"error: TSN_CPU_PROCS is '{number}'; it must be a whole number from 1 to 9999\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_processes_on_the_cpu_may_be_more_than_the_gpus(tmp_path):
+    done = by_script(tmp_path, TSN_CPU_PROCS="2", CUDA_VISIBLE_DEVICES="0")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all("python train.py" in (tmp_path / f"workerlog.{rank}").read_text() for rank in range(2))
