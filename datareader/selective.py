@@ -8,6 +8,7 @@ NONREF`). All of this rests on every packet being one frame shown at the packet'
 import itertools
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -19,12 +20,20 @@ ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 EMPTY_MPEG4_BYTES = 10  # a packet without a picture, which stands in for a B-frame that was packed into an earlier one
 
 
+Kept = TypeVar("Kept")
+"""What is kept of a picture."""
+
+
 class Doubt(Exception):
     """Why the packets of this video cannot tell which frames decoding gives: it has to be decoded in order."""
 
 
-def decode_selectively(video: Video, pick_indices: Callable[[int], np.ndarray]) -> list[np.ndarray]:
-    """The picked frames' pictures, uint8 RGB (H, W, 3) each.
+def decode_selectively(
+    video: Video,
+    pick_indices: Callable[[int], np.ndarray],
+    keep: Callable[[np.ndarray], Kept] = lambda picture: picture,
+) -> list[Kept]:
+    """The picked frames' pictures, each as `keep` makes it from the upright uint8 RGB (H, W, 3), when it is decoded.
 
     Raises:
         Doubt: see there; found before decoding or on the way.
@@ -36,9 +45,7 @@ def decode_selectively(video: Video, pick_indices: Callable[[int], np.ndarray]) 
     indices = pick_indices(len(shown)).tolist()
     wanted = {shown[index][1] for index in indices}
     ranges = packet_ranges(times, [info.is_key for info in video.packet_infos], wanted)
-    pictures = _decode_ranges(video, ranges, times, wanted)
-    if len(pictures) < len(wanted):
-        raise Doubt("a frame is missing that its packet announces")
+    pictures = _decode_ranges(video, ranges, wanted, keep)
     return [pictures[shown[index][0]] for index in indices]
 
 
@@ -83,22 +90,31 @@ def check_packets(video: Video) -> None:
         raise Doubt("times occur twice")
     if not infos[0].is_key or min(times) < times[0]:
         raise Doubt("it does not begin with a key frame")
-    has_one_time = all(info.time == info.decoding_time for info in infos)  # of the two that reordered frames have
-    if video.decoder.has_b_frames and (video.format_name == "avi" or has_one_time):
+    none_is_reordered = all(earlier < later for earlier, later in itertools.pairwise(times)) and len(times) > 2
+    if video.decoder.has_b_frames and (video.format_name == "avi" or none_is_reordered):
         raise Doubt("its packets tell when frames are decoded, not when they are shown")
     if video.codec_name == "mpeg4" and min(info.num_bytes for info in infos) <= EMPTY_MPEG4_BYTES:
         raise Doubt("it has packets without a picture (packed B-frames)")
     if not all(info.is_whole for info in infos):
         raise Doubt("a packet is damaged")
+    if any(info.num_pictures != 1 for info in infos):
+        raise Doubt("a packet has no picture, or several")
+    if any(info.has_new_setup for info in infos):
+        raise Doubt("the decoder's set-up changes on the way")
 
 
-def _decode_ranges(video: Video, ranges: list[range], times: list[int], wanted: set[int]) -> dict[int, np.ndarray]:
-    """{time: picture} of the wanted frames that the decoder returns."""
-    wanted_times = {times[position] for position in wanted}
+def _decode_ranges(
+    video: Video, ranges: list[range], wanted: set[int], keep: Callable[[np.ndarray], Kept]
+) -> dict[int, Kept]:
+    """{time: picture} of the wanted frames."""
+    infos = video.packet_infos
+    wanted_times = {infos[position].time for position in wanted}
     unwanted = "NONREF" if _nonref_is_never_needed(video) else "DEFAULT"
     starts = {packets.start for packets in ranges}
-    pictures: dict[int, np.ndarray] = {}
+    pictures: dict[int, Kept] = {}
+    returned: set[int] = set()
     start_time = last_time = None
+    decoder = video.begin()
 
     def take(frames: list[av.VideoFrame]) -> None:
         nonlocal last_time
@@ -110,30 +126,29 @@ def _decode_ranges(video: Video, ranges: list[range], times: list[int], wanted: 
             if frame.pts == start_time and not frame.key_frame:
                 raise Doubt("a frame that the file marks as a key frame is not one")
             last_time = frame.pts
+            returned.add(frame.pts)
             if frame.pts in wanted_times:
-                pictures[frame.pts] = video.to_rgb(frame)
+                pictures[frame.pts] = keep(video.to_rgb(frame))
 
-    video.decoder.flush_buffers()
+    def drain() -> None:
+        decoder.skip_frame = "DEFAULT"
+        take(decoder.decode(None))
+        decoder.flush_buffers()  # ready for another place in the file
+
     try:
         for position, packet in video.packets(itertools.chain.from_iterable(ranges)):
             if position in starts:
                 if start_time is not None:
-                    take(_drain(video))
-                start_time, last_time = times[position], None
-            video.decoder.skip_frame = "DEFAULT" if position in wanted else unwanted
-            take(video.decoder.decode(packet))
-        take(_drain(video))
+                    drain()
+                start_time, last_time = infos[position].time, None
+            decoder.skip_frame = "DEFAULT" if position in wanted else unwanted
+            take(decoder.decode(packet))
+        drain()
     except av.FFmpegError as error:
         raise Doubt(f"a packet cannot be decoded: {error.strerror}") from error
+    if not wanted_times.union(infos[start].time for start in starts if infos[start].is_shown) <= returned:
+        raise Doubt("a frame is missing that its packet announces")
     return pictures
-
-
-def _drain(video: Video) -> list[av.VideoFrame]:
-    """The frames that the decoder still holds; it is ready for another place in the file afterwards."""
-    video.decoder.skip_frame = "DEFAULT"
-    frames = video.decoder.decode(None)
-    video.decoder.flush_buffers()
-    return frames
 
 
 def _nonref_is_never_needed(video: Video) -> bool:

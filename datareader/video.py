@@ -8,6 +8,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from datareader.bitstream import Bitstream
+from datareader.upright import orientation, turned
+
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
 
@@ -44,11 +47,15 @@ class PacketInfo(NamedTuple):
     decoding_time: int | None
     """When it has to be decoded; earlier where frames are reordered."""
     is_key: bool
-    """Decoding can begin here."""
+    """Decoding can begin here: the file says so, and what the packet holds as well."""
     is_shown: bool
     """False where an edit list cuts the frame away: decoded, since others need it, but never returned."""
     is_whole: bool
     """Nothing is cut off, and the parts of a packet of H.264 or H.265 add up; otherwise the decoder drops the frame."""
+    num_pictures: int
+    """Pictures that it shows: 1 where all is well, 0 for a packet of hints or filler."""
+    has_new_setup: bool
+    """It changes what the file's header says to the decoder."""
     num_bytes: int
 
 
@@ -81,9 +88,9 @@ class Video:
             self.average_rate = stream.average_rate
             """Frames per second; None where the file does not say."""
             self.decoder = stream.codec_context
+            """For reading its settings; `begin` gives one to decode with."""
             self.extradata = self.decoder.extradata or b""
-            self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
-            self._nal_length_bytes = _nal_length_bytes(self.codec_name, self.extradata)
+            self._has_begun = False
             self.reading_error = ""
             """Why the packets end before the file does, if they do."""
             self._kept: list[av.Packet] | None = []
@@ -127,18 +134,27 @@ class Video:
                     yield position, packet
                     following = next(remaining, None)
 
+    def begin(self) -> av.VideoCodecContext:
+        """A decoder that has not decoded anything yet: one that was flushed may give other frames the second time."""
+        if self._has_begun:
+            self._container.close()
+            self._container = self._open()
+            self.decoder = self._container.streams[self._stream_index].codec_context
+        self._has_begun = True
+        self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
+        return self.decoder
+
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Every frame that the decoder returns, in its order; packets that it refuses are passed over and counted."""
-        self.decoder.flush_buffers()
-        self.decoder.skip_frame = "DEFAULT"
+        """Every frame that a new decoder returns, in its order; packets that it refuses are passed over and counted."""
+        decoder = self.begin()
         self.num_refused = 0
         for _, packet in self.packets():
             try:
-                yield from self.decoder.decode(packet)
+                yield from decoder.decode(packet)
             except av.FFmpegError:
                 self.num_refused += 1
         try:
-            yield from self.decoder.decode(None)
+            yield from decoder.decode(None)
         except av.FFmpegError:
             self.num_refused += 1
 
@@ -150,7 +166,7 @@ class Video:
             raise VideoError(f"its colours cannot be converted to RGB: {error.strerror}") from error
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # a view: FFmpeg's own memory
         picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-        return np.rot90(picture, frame.rotation // 90)  # both count quarters counter-clockwise
+        return turned(picture, orientation(frame))
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -173,11 +189,21 @@ class Video:
             self.reading_error = "a further stream begins in its middle"
 
     def _read_all(self) -> list[PacketInfo]:
-        infos, num_bytes = [], 0
+        infos, num_bytes, bitstream = [], 0, Bitstream(self.codec_name, self.extradata)
         for packet in self._demux(self._container):
-            is_whole = not packet.is_corrupt and _parts_add_up(packet, self._nal_length_bytes)
-            is_shown = not packet.is_discard
-            infos.append(PacketInfo(packet.pts, packet.dts, packet.is_keyframe, is_shown, is_whole, packet.size))
+            content = bitstream.look(memoryview(packet))
+            infos.append(
+                PacketInfo(
+                    time=packet.pts,
+                    decoding_time=packet.dts,
+                    is_key=packet.is_keyframe and content.can_begin,
+                    is_shown=not packet.is_discard,
+                    is_whole=content.is_whole and not packet.is_corrupt,
+                    num_pictures=content.num_pictures,
+                    has_new_setup=content.has_new_setup or packet.has_sidedata("new_extradata"),
+                    num_bytes=packet.size,
+                )
+            )
             num_bytes += packet.size
             if num_bytes > KEPT_BYTES:
                 self._kept = None
@@ -205,19 +231,4 @@ def open_local(path: str, timeout_sec: float | None = None) -> av.container.Inpu
 
 def upright_rgb(frame: av.VideoFrame) -> np.ndarray:
     """The frame's picture, upright, uint8 (H, W, 3); `Video.to_rgb` copies less."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-
-
-def _nal_length_bytes(codec_name: str, extradata: bytes) -> int:
-    """How many bytes the length before each NAL unit of H.264 and H.265 takes; 0: the stream has no lengths."""
-    offset = {"h264": 4, "hevc": 21}.get(codec_name, len(extradata))  # of lengthSizeMinusOne in avcC and hvcC
-    return (extradata[offset] & 3) + 1 if extradata[:1] == b"\x01" and len(extradata) > offset else 0
-
-
-def _parts_add_up(packet: av.Packet, length_bytes: int) -> bool:
-    if not length_bytes:
-        return True
-    content, position = memoryview(packet), 0
-    while position + length_bytes < len(content):
-        position += length_bytes + int.from_bytes(content[position : position + length_bytes], "big")
-    return position == len(content)
+    return turned(frame.to_ndarray(format="rgb24"), orientation(frame))
