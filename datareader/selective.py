@@ -13,12 +13,15 @@ from typing import TypeVar
 import av
 import numpy as np
 
+from datareader.bitstream import MISSING
+from datareader.nal_units import SEQUENCE
 from datareader.video import Video
 
 ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """Codecs, in FFmpeg's names. Others have packets that are not shown (VP8), or two for one frame (MPEG-2 fields)."""
 EMPTY_MPEG4_BYTES = 10  # a packet without a picture, which stands in for a B-frame that was packed into an earlier one
 
+DECODING_TIMES = "its packets tell when frames are decoded, not when they are shown"
 
 Kept = TypeVar("Kept")
 """What is kept of a picture."""
@@ -90,17 +93,28 @@ def check_packets(video: Video) -> None:
         raise Doubt("times occur twice")
     if not infos[0].is_key or min(times) < times[0]:
         raise Doubt("it does not begin with a key frame")
-    none_is_reordered = all(earlier < later for earlier, later in itertools.pairwise(times)) and len(times) > 2
-    if video.decoder.has_b_frames and (video.format_name == "avi" or none_is_reordered):
-        raise Doubt("its packets tell when frames are decoded, not when they are shown")
+    if video.decoder.has_b_frames and video.format_name == "avi":
+        raise Doubt(DECODING_TIMES)
     if video.codec_name == "mpeg4" and min(info.num_bytes for info in infos) <= EMPTY_MPEG4_BYTES:
         raise Doubt("it has packets without a picture (packed B-frames)")
-    if not all(info.is_whole for info in infos):
-        raise Doubt("a packet is damaged")
-    if any(info.num_pictures != 1 for info in infos):
-        raise Doubt("a packet has no picture, or several")
-    if any(info.has_new_setup for info in infos):
-        raise Doubt("the decoder's set-up changes on the way")
+    for info in infos:
+        if info.doubt:
+            raise Doubt(info.doubt)
+    _check_order(video)
+
+
+def _check_order(video: Video) -> None:
+    """Raise Doubt if the packets' times are not in the order in which the decoder shows their pictures."""
+    infos = video.packet_infos
+    orders = [info.order for info in sorted(infos, key=lambda info: info.time)]
+    if None not in orders:
+        steps = {later - earlier for earlier, later in itertools.pairwise(orders)}
+        if steps and min(steps) <= 0:
+            raise Doubt(DECODING_TIMES)
+        if video.codec_name == "hevc" and sum(step < SEQUENCE // 2 for step in steps) > 1:
+            raise Doubt(MISSING)  # H.265 counts its pictures, however far apart they are shown
+    if not video.decoder.has_b_frames and any(one.time > other.time for one, other in itertools.pairwise(infos)):
+        raise Doubt("frames are reordered, which the decoder does not know beforehand")
 
 
 def _decode_ranges(

@@ -8,7 +8,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datareader.bitstream import Bitstream
+from datareader.packets import bitstream_of, look
 from datareader.upright import orientation, turned
 
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
@@ -50,13 +50,11 @@ class PacketInfo(NamedTuple):
     """Decoding can begin here: the file says so, and what the packet holds as well."""
     is_shown: bool
     """False where an edit list cuts the frame away: decoded, since others need it, but never returned."""
-    is_whole: bool
-    """Nothing is cut off, and the parts of a packet of H.264 or H.265 add up; otherwise the decoder drops the frame."""
-    num_pictures: int
-    """Pictures that it shows: 1 where all is well, 0 for a packet of hints or filler."""
-    has_new_setup: bool
-    """It changes what the file's header says to the decoder."""
     num_bytes: int
+    order: int | None
+    """Rises from one shown picture to the next, by what the packet holds; None where that does not say."""
+    doubt: str
+    """Why the packet cannot tell which frame decoding gives; empty if it can."""
 
 
 class Video:
@@ -189,20 +187,12 @@ class Video:
             self.reading_error = "a further stream begins in its middle"
 
     def _read_all(self) -> list[PacketInfo]:
-        infos, num_bytes, bitstream = [], 0, Bitstream(self.codec_name, self.extradata)
+        infos, num_bytes, bitstream = [], 0, bitstream_of(self.codec_name, self.extradata)
         for packet in self._demux(self._container):
-            content = bitstream.look(memoryview(packet))
+            content = look(bitstream, packet)
+            is_key, is_shown = packet.is_keyframe and content.can_begin, not packet.is_discard
             infos.append(
-                PacketInfo(
-                    time=packet.pts,
-                    decoding_time=packet.dts,
-                    is_key=packet.is_keyframe and content.can_begin,
-                    is_shown=not packet.is_discard,
-                    is_whole=content.is_whole and not packet.is_corrupt,
-                    num_pictures=content.num_pictures,
-                    has_new_setup=content.has_new_setup or packet.has_sidedata("new_extradata"),
-                    num_bytes=packet.size,
-                )
+                PacketInfo(packet.pts, packet.dts, is_key, is_shown, packet.size, content.order, content.doubt)
             )
             num_bytes += packet.size
             if num_bytes > KEPT_BYTES:

@@ -137,6 +137,8 @@ def joined(target: Path, parts: list[Path]) -> Path:
         stream, offset = new.add_stream_from_template(first.streams.video[0]), 0
         for part in parts:
             packets = packets_of(part)
+            for number, packet in enumerate(packets if packets[0].dts is None else []):  # AVI with B-frames
+                packet.pts = packet.dts = number * packet.duration
             start = min(packet.dts for packet in packets)
             for packet in packets:
                 packet.pts, packet.dts = packet.pts - start + offset, packet.dts - start + offset
