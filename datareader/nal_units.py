@@ -110,7 +110,8 @@ class Hevc:
         self._length_bytes = length_bytes(extradata, 21)
         self._sequence_sets: dict[int, tuple[int, int]] = {}
         self._picture_sets: dict[int, HevcPicture] = {}
-        self._is_first = self._has_ended = self._skips_leading = True
+        self._is_first = self._skips_leading = True
+        self._has_ended = False
         self._sequence, self._last_order = 0, 0
         for unit in (units_of_hvcc if self._length_bytes else units_behind_start_codes)(extradata):
             self._learn(unit)
@@ -132,11 +133,11 @@ class Hevc:
         unknown, is_new = self._sets.add(sets, self._is_first)
         for unit in unknown:
             self._learn(unit)
-        self._is_first = False
+        is_new |= self._has_ended and not self._is_first
+        self._is_first, self._has_ended = False, ends
         if len(pictures) != 1 or is_new:
             return Content(NEW_SETUP if is_new else NO_PICTURE)
         doubt, order = self._place(pictures[0])
-        self._has_ended = ends
         is_start = 16 <= pictures[0][0] >> 1 & 63 <= 23
         return Content(doubt, is_start and self._sets.are_there(sets), order)
 
@@ -145,7 +146,7 @@ class Hevc:
         kind, bits = unit[0] >> 1 & 63, Bits(unit[2:])
         bits.skip(1)
         is_start = 16 <= kind <= 23
-        begins_alone = is_start and (kind != 21 or self._has_ended)  # 21: CRA, in the middle of a sequence
+        begins_alone = is_start and (kind != 21 or self._sequence == 0)  # 21: CRA, in the middle of a sequence
         drops_earlier = bits.number(1) if is_start else 0
         picture = self._picture_sets[bits.code()]
         bits.skip(picture.extra_bits)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-import numpy as np
 
-from kinds import FRAGMENTS, KINDS, NUM_FRAMES, box, boxes, edited, encode, packets_of, remux, scene, with_content
+from kinds import FRAGMENTS, KINDS, NUM_FRAMES, boxes, edited, encode, packets_of, remux, scene, with_content
 
 GROUPS, OPEN = {"g": "10"}, {"x264-params": "open-gop=1:keyint=10:scenecut=0:bframes=3:b-adapt=0"}
 PLAIN = {"bf": "0", "g": "12"}
@@ -192,39 +191,24 @@ def flv_of_two(folder: Path, second: dict[str, str]) -> Path:
 
 
 def mp4_of_two(folder: Path, second: dict[str, str]) -> Path:
-    """A fragmented mp4 with two sample descriptions, the second one for its second half."""
-    parts = [
-        encode(folder / f"{number}.mp4", "libx264", options, frames=scene(24, seed=number), container_options=FRAGMENTS)
-        for number, options in enumerate((GROUPS, second))
-    ]
-    first, other = (list(boxes(part.read_bytes())) for part in parts)
-    down = [b"trak", b"mdia", b"minf", b"stbl", b"stsd"]
-    descriptions: list[bytes] = []
-    edited(dict(other)[b"moov"], down, lambda payload: descriptions.append(payload[8:]) or payload)
-
-    def both(payload: bytes) -> bytes:
-        return payload[:4] + struct.pack(">I", 2) + payload[8:] + descriptions[0]
-
-    def second_description(payload: bytes) -> bytes:  # into tfhd: flag 2 and the number, after the track's
-        flags = int.from_bytes(payload[:4], "big")
-        return struct.pack(">I", flags | 2) + payload[4:8] + struct.pack(">I", 2) + payload[8:]
-
-    def data_is_later(payload: bytes) -> bytes:  # trun: the offset of the data, past the four bytes more
-        return payload[:8] + struct.pack(">i", struct.unpack(">i", payload[8:12])[0] + 4) + payload[12:]
-
-    def begins_later(payload: bytes) -> bytes:  # tfdt, version 1
-        return payload[:4] + struct.pack(">Q", struct.unpack(">Q", payload[4:12])[0] + 24 * 512)
-
-    whole = b""
-    for name, payload in first:
-        if name != b"mfra":
-            whole += box(name, edited(payload, down, both) if name == b"moov" else payload)
-    for name, payload in other:
-        if name == b"moof":
-            for at, edit in ((b"tfhd", second_description), (b"trun", data_is_later), (b"tfdt", begins_later)):
-                payload = edited(payload, [b"traf", at], edit)
-        whole += box(name, payload) if name in (b"moof", b"mdat") else b""
-    (folder / "x.mp4").write_bytes(whole)
+    """An mp4 with two sample descriptions, the second one for its second half."""
+    parts = two_setups(folder, ".mp4", "libx264", GROUPS, second)
+    content, other = joined(folder / "x.mp4", parts).read_bytes(), parts[1].read_bytes()
+    table = [b"moov", b"trak", b"mdia", b"minf", b"stbl"]
+    found: dict[bytes, bytes] = {}
+    edited(content, table, lambda payload: found.update(boxes(payload)) or payload)
+    edited(other, table, lambda payload: found.update(other=dict(boxes(payload))[b"stsd"][8:]) or payload)
+    sizes = struct.unpack(f">{NUM_FRAMES}I", found[b"stsz"][12:])
+    first = struct.unpack(">I", found[b"stco"][8:12])[0]
+    places = [first + sum(sizes[:number]) for number in range(NUM_FRAMES)]
+    new = {  # a chunk for each frame
+        b"stsd": found[b"stsd"][:4] + struct.pack(">I", 2) + found[b"stsd"][8:] + found["other"],
+        b"stsc": struct.pack(">8I", 0, 2, 1, 1, 1, NUM_FRAMES // 2 + 1, 1, 2),
+        b"stco": struct.pack(f">{NUM_FRAMES + 2}I", 0, NUM_FRAMES, *places),
+    }
+    for name, payload in new.items():
+        content = edited(content, [*table, name], lambda _, payload=payload: payload)
+    (folder / "x.mp4").write_bytes(content)
     return folder / "x.mp4"
 
 
@@ -246,15 +230,6 @@ for name in (b"stss", b"ctts", b"edts"):
         )
 
 
-def damaged(path: Path, seed: int) -> Path:
-    """Some bytes of the pictures are others."""
-    content, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
-    for _ in range(1 + seed):
-        content[int(rng.integers(len(content) // 3, len(content) * 2 // 3))] = int(rng.integers(256))
-    path.write_bytes(content)
-    return path
-
-
 def cut(path: Path) -> Path:
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     return path
@@ -264,24 +239,14 @@ for codec, suffix in (
     ("libx264", "mkv"),
     ("libx264", "ts"),
     ("libx264", "flv"),
-    ("libx264", "mp4"),
     ("mpeg4", "avi"),
     ("libx265", "mkv"),
     ("libvpx-vp9", "webm"),
     ("libsvtav1", "mkv"),
-    ("mjpeg", "avi"),
 ):
-    settings = {"pix_fmt": "yuvj420p"} if codec == "mjpeg" else {}
-    for seed in range(2):
-        KINDS[f"damaged bytes {seed}: {codec}, {suffix}"] = (
-            lambda folder, codec=codec, suffix=suffix, seed=seed, settings=settings: damaged(
-                encode(folder / f"x.{suffix}", codec, {"g": "10"}, **settings), seed
-            )
-        )
-    if suffix != "mp4":  # its table of contents is at the end
-        KINDS[f"cut off: {codec}, {suffix}"] = lambda folder, codec=codec, suffix=suffix, settings=settings: cut(
-            encode(folder / f"x.{suffix}", codec, {"g": "10"}, **settings)
-        )
+    KINDS[f"cut off: {codec}, {suffix}"] = lambda folder, codec=codec, suffix=suffix: cut(
+        encode(folder / f"x.{suffix}", codec, {"g": "10"})
+    )
 KINDS["cut off: libx264, fragmented mp4"] = lambda folder: cut(
     encode(folder / "x.mp4", "libx264", GROUPS, container_options=FRAGMENTS)
 )
