@@ -18,7 +18,7 @@ from datareader.parameter_sets import (
 DAMAGED, FIELDS, UNKNOWN_ORDER = "a packet is damaged", "it is interlaced", "its order of frames is of a rare kind"
 SEQUENCE = 1 << 40  # what the order rises by, from one sequence of pictures that stands alone to the next
 RECOVERY_POINT = 6  # a type of SEI message
-HEADER_BYTES = 24  # of a slice: enough for what is read of it
+HEADER_BYTES = 16  # of a slice: enough for what is read of it
 
 
 class H264:
@@ -51,9 +51,11 @@ class H264:
                 is_start |= _is_exact_recovery_point(packet[start + 1 : end])
         if self._length_bytes and end != len(packet):
             return Content(DAMAGED)
-        unknown, is_new = self._sets.add(sets, self._is_first)
-        for unit in unknown:
-            self._learn(unit)
+        is_new = False
+        if sets:
+            unknown, is_new = self._sets.add(sets, self._is_first)
+            for unit in unknown:
+                self._learn(unit)
         self._is_first = False
         if len(pictures) != 1 or is_new:
             return Content(NEW_SETUP if is_new else NO_PICTURE)
@@ -63,10 +65,9 @@ class H264:
     def _place(self, unit: bytes) -> tuple[str, int]:
         """(doubt, order) of a picture, from its first slice."""
         bits, is_start, is_needed = Bits(unit[1:]), unit[0] & 31 == 5, unit[0] & 96 != 0
-        bits.skip_codes(2)
-        sequence = self._sequence_sets[self._picture_sets[bits.code()]]
-        bits.skip(sequence.colour_plane_bits)
-        frame_num = bits.number(sequence.frame_num_bits)
+        sequence = self._sequence_sets[self._picture_sets[bits.codes(3)]]
+        frame_num = bits.number(sequence.colour_plane_bits + sequence.frame_num_bits)
+        frame_num %= 1 << sequence.frame_num_bits
         if not sequence.has_only_frames and bits.number(1):
             return FIELDS, 0
         if is_start:
@@ -130,9 +131,11 @@ class Hevc:
                 ends = True
         if self._length_bytes and end != len(packet):
             return Content(DAMAGED)
-        unknown, is_new = self._sets.add(sets, self._is_first)
-        for unit in unknown:
-            self._learn(unit)
+        is_new = False
+        if sets:
+            unknown, is_new = self._sets.add(sets, self._is_first)
+            for unit in unknown:
+                self._learn(unit)
         is_new |= self._has_ended and not self._is_first
         self._is_first, self._has_ended = False, ends
         if len(pictures) != 1 or is_new:
@@ -144,16 +147,16 @@ class Hevc:
     def _place(self, unit: bytes) -> tuple[str, int]:
         """(doubt, order) of a picture, from its first slice."""
         kind, bits = unit[0] >> 1 & 63, Bits(unit[2:])
-        bits.skip(1)
+        bits.number(1)
         is_start = 16 <= kind <= 23
         begins_alone = is_start and (kind != 21 or self._sequence == 0)  # 21: CRA, in the middle of a sequence
         drops_earlier = bits.number(1) if is_start else 0
         picture = self._picture_sets[bits.code()]
-        bits.skip(picture.extra_bits)
+        bits.number(picture.extra_bits)
         bits.code()
         is_shown = bits.number(1) if picture.says_whether_shown else 1
         order_bits, colour_plane_bits = self._sequence_sets[picture.sequence]
-        bits.skip(colour_plane_bits)
+        bits.number(colour_plane_bits)
         low = 0 if kind in (19, 20) else bits.number(order_bits)
         last_low = self._last_order % (1 << order_bits)
         high = 0 if begins_alone else self._last_order - last_low + _carry(low - last_low, 1 << order_bits)

@@ -22,8 +22,9 @@ def bitstream_of(codec_name: str, extradata: bytes) -> Bitstream:
 def look(bitstream: Bitstream, packet: av.Packet) -> Content:
     if packet.is_corrupt:
         return Content(DAMAGED)
-    if packet.has_sidedata("new_extradata"):
-        return Content(NEW_SETUP)
+    for data in packet.iter_sidedata():  # which most packets have none of
+        if data.data_type == "new_extradata":
+            return Content(NEW_SETUP)
     try:
         return bitstream.look(memoryview(packet), packet.pts)
     except (IndexError, KeyError, ValueError):  # it is cut off, or refers to what is not there

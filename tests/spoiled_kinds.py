@@ -11,6 +11,10 @@ from kinds import FRAGMENTS, KINDS, NUM_FRAMES, boxes, edited, encode, packets_o
 GROUPS, OPEN = {"g": "10"}, {"x264-params": "open-gop=1:keyint=10:scenecut=0:bframes=3:b-adapt=0"}
 PLAIN = {"bf": "0", "g": "12"}
 OTHER = {"x264-params": "cabac=0:8x8dct=0:weightp=0:ref=1:cqm=jvt", "crf": "30", "g": "10"}
+SIMILAR = {
+    "x264-params": "cqm=jvt",
+    "g": "10",
+}  # what has the other header is decoded without an error, to other pixels
 SOURCES = {
     "H.264, B-frames": ("libx264", GROUPS),
     "H.264, no reordering": ("libx264", PLAIN),
@@ -157,10 +161,11 @@ def two_setups(folder: Path, name: str, codec: str, first: dict[str, str], secon
 for codec, first, second in (
     ("libx264", GROUPS, OTHER),
     ("libx264", OTHER, PLAIN),
+    ("libx264", GROUPS, SIMILAR),
     ("libx265", {"x265-params": "keyint=10"}, {"x265-params": "keyint=8:ctu=16:no-sao=1:ref=1:bframes=0"}),
     ("mpeg4", {"bf": "2", "g": "10"}, {"flags": "+qpel", "g": "8"}),
 ):
-    number = f"{codec} {'B-frames' if first is not OTHER else 'another'}"
+    number = f"{codec} {'similar' if second is SIMILAR else 'another' if first is OTHER else 'B-frames'}"
     for name, target in ((".ts", "x.ts"), (".mkv", "x.mkv"), (".ts", "x.mp4"), (".avi", "x.avi")):
         if codec == "libx265" and target == "x.avi":  # which cannot hold it
             continue
@@ -212,7 +217,7 @@ def mp4_of_two(folder: Path, second: dict[str, str]) -> Path:
     return folder / "x.mp4"
 
 
-for name, second in (("another", OTHER), ("no B-frames", PLAIN), ("the same", GROUPS)):
+for name, second in (("another", OTHER), ("a similar one", SIMILAR), ("no B-frames", PLAIN), ("the same", GROUPS)):
     KINDS[f"FLV with a second sequence header: {name}"] = lambda folder, second=second: flv_of_two(folder, second)
     KINDS[f"mp4 with two sample descriptions: {name}"] = lambda folder, second=second: mp4_of_two(folder, second)
 

@@ -9,9 +9,9 @@ from benchmarks.exactness import compare
 from kinds import KINDS
 
 SHORT = """\
-FLV with a second sequence header: another
-mp4 with two sample descriptions: another
-two set-ups: libx264 B-frames, ts in mp4
+FLV with a second sequence header: a similar one
+mp4 with two sample descriptions: a similar one
+two set-ups: libx264 similar, ts in mp4
 two set-ups: libx265 B-frames, ts in ts
 two set-ups: mpeg4 B-frames, avi in avi
 MPEG-4: interlaced, B-frames, mp4
