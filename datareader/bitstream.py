@@ -1,12 +1,13 @@
-"""What the bytes of a packet say before they are decoded: its picture, where it is shown, whether decoding can begin.
+"""What the bytes of a stream's packets say before they are decoded: whether each is one picture that will be shown.
 
 Only headers are looked at, of the codecs that selective decoding knows; of another, a packet is taken for one picture.
 """
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+DAMAGED = "a packet is damaged"
 NO_PICTURE = "a packet has no picture, or several"
 NEW_SETUP = "the decoder's set-up changes on the way"
 MISSING = "a picture is missing that others need"
@@ -16,21 +17,25 @@ MPEG4_PICTURE, MPEG4_BETWEEN = 0xB6, 2  # a start code, and the picture type of 
 AV1_SEQUENCE, AV1_FRAME_HEADERS = 1, (3, 6)  # types of OBU
 
 
-class Content(NamedTuple):
-    """What one packet holds."""
-
-    doubt: str = ""
-    """Why its frame cannot be known without decoding everything; empty if it can."""
-    can_begin: bool = True
-    """If the file calls it a key frame: from here on everything can be decoded exactly."""
-    order: int | None = None
-    """Rises from one shown picture to the next; None where pictures come as they are shown, or it is not known."""
-
-
 class Bitstream(Protocol):
     """Looks at all packets of one stream, in the order of the file."""
 
-    def look(self, packet: memoryview, time: int | None) -> Content: ...
+    doubt: str
+    """Why the packets seen so far cannot tell which frames decoding gives; empty if they can."""
+
+    def look(self, packet: memoryview, time: int | None) -> bool:
+        """Whether everything can be decoded exactly from here on, if the file calls the packet a key frame.
+
+        Raises:
+            IndexError: it is cut off.
+        """
+
+    def orders(self) -> list[int] | None:
+        """A number for each packet, which rises from one shown picture to the next; None if the times need no check.
+
+        Raises:
+            IndexError, KeyError, ValueError: a header cannot be read.
+        """
 
 
 class ParameterSets:
@@ -41,33 +46,37 @@ class ParameterSets:
     """
 
     def __init__(self, extradata: bytes):
+        self.extradata = extradata
+        self.added: list[bytes] = []
+        """What packets have that the header does not."""
         self._known = extradata
-        self._are_in_packets = False
+        self._is_first = True
 
-    def add(self, sets: list[memoryview], is_first: bool) -> tuple[list[bytes], bool]:
-        """(those that were not known, whether that is a new set-up)."""
-        unknown = []
-        for one in sets:
-            content = bytes(one).rstrip(b"\0")
-            if content not in self._known:
-                unknown.append(content)
-                self._known += content
-                self._are_in_packets = True
-        return unknown, bool(unknown) and not is_first
+    def are_new(self, sets: list[memoryview]) -> bool:
+        """Whether these, of one packet, change the decoder's set-up."""
+        contents = [bytes(one).rstrip(b"\0") for one in sets]
+        unknown = [content for content in contents if content not in self._known]
+        is_new = bool(unknown) and not self._is_first
+        self._is_first = False
+        self.added += unknown
+        self._known += b"".join(unknown)
+        return is_new
 
     def are_there(self, sets: list[memoryview]) -> bool:
         """Whether a decoder that begins at the packet with these sets has all that it needs."""
-        return bool(sets) or not self._are_in_packets
+        self._is_first = False
+        return bool(sets) or not self.added
 
 
 class Mpeg4:
     """MPEG-4 part 2: a B-frame lies between the two pictures decoded before it that are none, or is left out."""
 
     def __init__(self, extradata: bytes):
+        self.doubt = ""
         self._sets = ParameterSets(extradata)
         self._reference_times: list[int] = []  # of the last two
 
-    def look(self, packet: memoryview, time: int | None) -> Content:
+    def look(self, packet: memoryview, time: int | None) -> bool:
         pictures, sets = [], []
         for match in MPEG4_LAYER_OR_PICTURE.finditer(packet):
             if packet[match.end() - 1] == MPEG4_PICTURE:
@@ -75,11 +84,16 @@ class Mpeg4:
             else:
                 following = START_CODE.search(packet, match.end())
                 sets.append(packet[match.start() : following.start() if following else len(packet)])
-        _, is_new = self._sets.add(sets, is_first=not self._reference_times)
-        doubt = NO_PICTURE if len(pictures) != 1 else NEW_SETUP if is_new else ""
-        if not doubt and time is not None and not self._fits(pictures[0], time):
-            doubt = MISSING
-        return Content(doubt, self._sets.are_there(sets))
+        if sets and self._sets.are_new(sets):
+            self.doubt = self.doubt or NEW_SETUP
+        if len(pictures) != 1:
+            self.doubt = self.doubt or NO_PICTURE
+        elif time is not None and not self._fits(pictures[0], time):
+            self.doubt = self.doubt or MISSING
+        return self._sets.are_there(sets)
+
+    def orders(self) -> None:
+        return None
 
     def _fits(self, kind: int, time: int) -> bool:
         references = self._reference_times
@@ -91,24 +105,33 @@ class Mpeg4:
 
 class Av1:
     def __init__(self, extradata: bytes):
+        self.doubt = ""
         self._sets = ParameterSets(extradata)
-        self._is_first = True
 
-    def look(self, packet: memoryview, time: int | None) -> Content:
+    def look(self, packet: memoryview, time: int | None) -> bool:
         num_shown, sets = 0, []
         for kind, payload in _obus(packet):
             if kind == AV1_SEQUENCE:
                 sets.append(payload)
             elif kind in AV1_FRAME_HEADERS:  # show_existing_frame, or after two bits of frame_type show_frame
                 num_shown += payload[0] >> 7 | payload[0] >> 4 & 1
-        _, is_new = self._sets.add(sets, self._is_first)
-        self._is_first = False
-        return Content(NO_PICTURE if num_shown != 1 else NEW_SETUP if is_new else "", self._sets.are_there(sets))
+        if sets and self._sets.are_new(sets):
+            self.doubt = self.doubt or NEW_SETUP
+        if num_shown != 1:
+            self.doubt = self.doubt or NO_PICTURE
+        return self._sets.are_there(sets)
+
+    def orders(self) -> None:
+        return None
 
 
 class Vp9:
-    def look(self, packet: memoryview, time: int | None) -> Content:
-        """Of the frames in a packet all but one are hidden; a superframe's index is at its end."""
+    """Of the frames in a packet all but one are hidden; a superframe's index is at its end."""
+
+    def __init__(self, extradata: bytes):
+        self.doubt = ""
+
+    def look(self, packet: memoryview, time: int | None) -> bool:
         marker, sizes = packet[-1], [len(packet)]
         if marker & 0xE0 == 0xC0:
             num_bytes, num_frames = (marker >> 3 & 3) + 1, (marker & 7) + 1
@@ -122,12 +145,25 @@ class Vp9:
             header = int.from_bytes(packet[position : position + 2], "big") << profile_bits
             num_shown += header >> 15 & 1 | header >> 13 & 1  # show_existing_frame, or after frame_type show_frame
             position += size
-        return Content(NO_PICTURE if num_shown != 1 else "")
+        if num_shown != 1:
+            self.doubt = self.doubt or NO_PICTURE
+        return True
+
+    def orders(self) -> None:
+        return None
 
 
 class Other:
-    def look(self, packet: memoryview, time: int | None) -> Content:
-        return Content()
+    doubt = ""
+
+    def __init__(self, extradata: bytes):
+        pass
+
+    def look(self, packet: memoryview, time: int | None) -> bool:
+        return True
+
+    def orders(self) -> None:
+        return None
 
 
 def _obus(packet: memoryview) -> Iterator[tuple[int, memoryview]]:

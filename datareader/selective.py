@@ -13,8 +13,6 @@ from typing import TypeVar
 import av
 import numpy as np
 
-from datareader.bitstream import MISSING
-from datareader.nal_units import SEQUENCE
 from datareader.video import Video
 
 ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
@@ -97,23 +95,23 @@ def check_packets(video: Video) -> None:
         raise Doubt(DECODING_TIMES)
     if video.codec_name == "mpeg4" and min(info.num_bytes for info in infos) <= EMPTY_MPEG4_BYTES:
         raise Doubt("it has packets without a picture (packed B-frames)")
-    for info in infos:
-        if info.doubt:
-            raise Doubt(info.doubt)
+    if video.bitstream.doubt:
+        raise Doubt(video.bitstream.doubt)
     _check_order(video)
 
 
 def _check_order(video: Video) -> None:
     """Raise Doubt if the packets' times are not in the order in which the decoder shows their pictures."""
-    infos = video.packet_infos
-    orders = [info.order for info in sorted(infos, key=lambda info: info.time)]
-    if None not in orders:
-        steps = {later - earlier for earlier, later in itertools.pairwise(orders)}
-        if steps and min(steps) <= 0:
-            raise Doubt(DECODING_TIMES)
-        if video.codec_name == "hevc" and sum(step < SEQUENCE // 2 for step in steps) > 1:
-            raise Doubt(MISSING)  # H.265 counts its pictures, however far apart they are shown
-    if not video.decoder.has_b_frames and any(one.time > other.time for one, other in itertools.pairwise(infos)):
+    try:
+        orders = video.bitstream.orders()
+    except (IndexError, KeyError, ValueError) as error:
+        raise Doubt("a header of it cannot be read") from error
+    if video.bitstream.doubt:
+        raise Doubt(video.bitstream.doubt)
+    times = [info.time for info in video.packet_infos]
+    if orders is not None and sorted(orders) != [order for _, order in sorted(zip(times, orders, strict=True))]:
+        raise Doubt(DECODING_TIMES)
+    if not video.decoder.has_b_frames and sorted(times) != times:
         raise Doubt("frames are reordered, which the decoder does not know beforehand")
 
 

@@ -8,11 +8,13 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datareader.packets import bitstream_of, look
+from datareader.bitstream import DAMAGED, NEW_SETUP, Av1, Mpeg4, Other, Vp9
+from datareader.nal_units import H264, Hevc
 from datareader.upright import orientation, turned
 
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
+BITSTREAMS = {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4, "vp9": Vp9, "av1": Av1}
 
 
 class VideoError(ValueError):
@@ -44,17 +46,11 @@ class PacketInfo(NamedTuple):
 
     time: int | None
     """When the frame is shown, in the stream's time base."""
-    decoding_time: int | None
-    """When it has to be decoded; earlier where frames are reordered."""
     is_key: bool
     """Decoding can begin here: the file says so, and what the packet holds as well."""
     is_shown: bool
     """False where an edit list cuts the frame away: decoded, since others need it, but never returned."""
     num_bytes: int
-    order: int | None
-    """Rises from one shown picture to the next, by what the packet holds; None where that does not say."""
-    doubt: str
-    """Why the packet cannot tell which frame decoding gives; empty if it can."""
 
 
 class Video:
@@ -92,6 +88,8 @@ class Video:
             self.reading_error = ""
             """Why the packets end before the file does, if they do."""
             self._kept: list[av.Packet] | None = []
+            self.bitstream = BITSTREAMS.get(self.codec_name, Other)(self.extradata)
+            """What the packets' bytes say of them."""
             self.packet_infos = self._read_all()
             self.num_refused = 0
             """Packets that the decoder refused, when `frames` was last asked."""
@@ -187,19 +185,30 @@ class Video:
             self.reading_error = "a further stream begins in its middle"
 
     def _read_all(self) -> list[PacketInfo]:
-        infos, num_bytes, bitstream = [], 0, bitstream_of(self.codec_name, self.extradata)
+        infos, num_bytes = [], 0
         for packet in self._demux(self._container):
-            content = look(bitstream, packet)
-            is_key, is_shown = packet.is_keyframe and content.can_begin, not packet.is_discard
-            infos.append(
-                PacketInfo(packet.pts, packet.dts, is_key, is_shown, packet.size, content.order, content.doubt)
-            )
-            num_bytes += packet.size
+            can_begin, size = self._look(packet), packet.size
+            infos.append(PacketInfo(packet.pts, packet.is_keyframe and can_begin, not packet.is_discard, size))
+            num_bytes += size
             if num_bytes > KEPT_BYTES:
                 self._kept = None
             if self._kept is not None:
                 self._kept.append(packet)
         return infos
+
+    def _look(self, packet: av.Packet) -> bool:
+        """Whether decoding can begin at the packet, if the file calls it a key frame."""
+        bitstream = self.bitstream
+        for data in packet.iter_sidedata():  # which most packets have none of
+            if data.data_type == "new_extradata" and bytes(data) != self.extradata:
+                bitstream.doubt = bitstream.doubt or NEW_SETUP
+        try:
+            can_begin = bitstream.look(memoryview(packet), packet.pts)
+        except IndexError:
+            can_begin, bitstream.doubt = False, bitstream.doubt or DAMAGED
+        if packet.is_corrupt:
+            bitstream.doubt = bitstream.doubt or DAMAGED
+        return can_begin
 
 
 def open_local(path: str, timeout_sec: float | None = None) -> av.container.InputContainer:
