@@ -121,6 +121,8 @@ def spans(packet: memoryview, num_bytes: int) -> Sequence[tuple[int, int]]:
     if not num_bytes:
         starts = [match.end() for match in START_CODE.finditer(packet)]
         return list(zip(starts, [start - 3 for start in starts[1:]] + [len(packet)], strict=False))
+    if num_bytes + int.from_bytes(packet[:num_bytes], "big") == len(packet):  # which most packets are: one unit
+        return ((num_bytes, len(packet)),)
     position, found = 0, []
     while position + num_bytes < len(packet):
         start = position + num_bytes

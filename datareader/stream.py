@@ -13,7 +13,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from datareader.video import Deadline, Video, VideoError, upright_rgb
+from datareader.video import LIMITS, Deadline, Video, VideoError, upright_rgb
 
 OPENING_SEC, SILENCE_SEC = 20.0, 20.0  # how long an address may take to answer, and to send more
 LONGEST_STEP_BACK_SEC, LONGEST_GAP_SEC = 1.0, 3600.0  # from frame to frame; a larger jump is one of the clock
@@ -157,7 +157,10 @@ def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[],
     """Decodes as it is received; not through `Video`, which reads a whole file before it decodes."""
     try:
         with av.open(
-            source, format="v4l2" if source.startswith(CAMERA) else None, timeout=(OPENING_SEC, SILENCE_SEC)
+            source,
+            format="v4l2" if source.startswith(CAMERA) else None,
+            options=LIMITS,
+            timeout=(OPENING_SEC, SILENCE_SEC),
         ) as container:
             stream = container.streams.best("video")
             if stream is None:

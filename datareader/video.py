@@ -13,6 +13,8 @@ from datareader.nal_units import H264, Hevc
 from datareader.upright import orientation, turned
 
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
+MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192, twice those of 8K video; a damaged header asks for any size
+LIMITS = {"max_pixels": str(MOST_PIXELS)}
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
 BITSTREAMS = {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4, "vp9": Vp9, "av1": Av1}
 
@@ -61,7 +63,7 @@ class Video:
         deadline: checked at every packet.
 
     Raises:
-        VideoError: damaged, or no video in it.
+        VideoError: damaged, no video in it, or frames of more than MOST_PIXELS.
     """
 
     def __init__(self, path: str, deadline: Deadline):
@@ -74,6 +76,9 @@ class Video:
                 raise VideoError("has no video stream")
             if stream.codec_context is None:
                 raise VideoError("is in a codec that FFmpeg does not know")
+            if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
+                size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+                raise VideoError(f"its frames of {size} are larger than {MOST_PIXELS} pixels")
             self._stream_index = stream.index
             self.format_name = self._container.format.name
             self.codec_name = stream.codec_context.codec.canonical_name
@@ -137,6 +142,7 @@ class Video:
             self._container = self._open()
             self.decoder = self._container.streams[self._stream_index].codec_context
         self._has_begun = True
+        self.decoder.options = LIMITS
         self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
         return self.decoder
 
@@ -220,7 +226,7 @@ def open_local(path: str, timeout_sec: float | None = None) -> av.container.Inpu
     try:
         return av.open(
             f"file:{path}",
-            options=ONLY_LOCAL_FILES,
+            options=ONLY_LOCAL_FILES | LIMITS,
             timeout=timeout_sec,
             metadata_errors="replace",  # a title in another encoding is no reason to refuse the pictures
         )
