@@ -119,7 +119,7 @@ def table(rows: list[Row]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command_line.OneLineParser(__doc__)
-    parser.add_argument("--picks", type=command_line.positive_int, default=90, help="for a file (default: %(default)s)")
+    parser.add_argument("--picks", type=command_line.positive_int, default=70, help="for a file (default: %(default)s)")
     parser.add_argument("--kinds", default="", metavar="TEXT", help="only those whose name has it (default: all)")
     parser.add_argument("--verbose", action="store_true", help="tell the doubts of each kind")
     parser.add_argument("--workers", type=command_line.positive_int, default=1, help="default: %(default)s")

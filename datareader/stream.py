@@ -13,7 +13,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from datareader.video import LIMITS, Deadline, Video, VideoError, upright_rgb
+from datareader.upright import Upright
+from datareader.video import LIMITS, Deadline, Video, VideoError
 
 OPENING_SEC, SILENCE_SEC = 20.0, 20.0  # how long an address may take to answer, and to send more
 LONGEST_STEP_BACK_SEC, LONGEST_GAP_SEC = 1.0, 3600.0  # from frame to frame; a larger jump is one of the clock
@@ -165,8 +166,9 @@ def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[],
             stream = container.streams.best("video")
             if stream is None:
                 raise VideoError("has no video stream")
+            upright = Upright()
             for frame in container.decode(stream):
-                yield time_sec(frame, stream.time_base), lambda frame=frame: upright_rgb(frame)
+                yield time_sec(frame, stream.time_base), lambda frame=frame: upright.rgb(frame)
     except VideoError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:

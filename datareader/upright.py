@@ -45,3 +45,24 @@ def orientation(frame: av.VideoFrame) -> Orientation:
 def turned(picture: np.ndarray, how: Orientation) -> np.ndarray:
     """A view of the picture or of one of its planes, (H, W, ...)."""
     return (picture.swapaxes(0, 1) if how.changes_sides else picture)[:: how.down, :: how.across]
+
+
+class Upright:
+    """The pictures of one video as a viewer shows them.
+
+    The matrix is read of one frame for each angle: to ask a frame for it keeps the frame in memory for some time.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, Orientation] = {}
+
+    def turned(self, picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+        """A view of the frame's picture (H, W, ...)."""
+        angle = frame.rotation
+        if angle not in self._known:
+            self._known[angle] = orientation(frame)
+        return turned(picture, self._known[angle])
+
+    def rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        """The frame's picture, uint8 (H, W, 3); `Video.to_rgb` copies less."""
+        return self.turned(frame.to_ndarray(format="rgb24"), frame)

@@ -10,7 +10,7 @@ from av.video.reformatter import VideoReformatter
 
 from datareader.bitstream import DAMAGED, NEW_SETUP, Av1, Mpeg4, Other, Vp9
 from datareader.nal_units import H264, Hevc
-from datareader.upright import orientation, turned
+from datareader.upright import Upright
 
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192, twice those of 8K video; a damaged header asks for any size
@@ -102,6 +102,7 @@ class Video:
             self.close()
             raise
         self._reformatter = VideoReformatter()  # one for all pictures: it keeps its tables
+        self._upright = Upright()
 
     def __enter__(self) -> "Video":
         return self
@@ -168,7 +169,7 @@ class Video:
             raise VideoError(f"its colours cannot be converted to RGB: {error.strerror}") from error
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # a view: FFmpeg's own memory
         picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-        return turned(picture, orientation(frame))
+        return self._upright.turned(picture, frame)
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -232,8 +233,3 @@ def open_local(path: str, timeout_sec: float | None = None) -> av.container.Inpu
         )
     except av.FFmpegError as error:
         raise VideoError(f"damaged or no video: {error.strerror}") from error
-
-
-def upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """The frame's picture, upright, uint8 (H, W, 3); `Video.to_rgb` copies less."""
-    return turned(frame.to_ndarray(format="rgb24"), orientation(frame))

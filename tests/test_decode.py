@@ -1,9 +1,12 @@
+import gc
 import pickle
 import weakref
 
+import av
 import numpy as np
 import pytest
 
+import datareader.video
 from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import DECODERS, VideoError, check_decoder, decode_pkl, decode_video
 from datareader.stream import play
@@ -102,6 +105,32 @@ def test_pictures_are_prepared_one_by_one(video):
 
     decode_video(str(video), np.arange, prepare=prepare)
     assert most <= 2
+
+
+@pytest.mark.parametrize("decoder", ["selective", "pyav"])
+def test_no_decoded_frame_waits_for_the_garbage_collector(tmp_path, decoder):
+    """Those of a 4K video hold 12 MB each."""
+    path = write_video(tmp_path / "x.mp4", grey_frames(40))
+    turn(path, 90)
+    gc.collect()
+    gc.disable()
+    try:
+        decode_video(str(path), np.arange, decoder, prepare=lambda picture: picture[:2, :3].copy())
+        num_alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert num_alive <= 2
+
+
+def test_frames_larger_than_any_video_are_refused(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "x.mp4", grey_frames(3, 64, 96))
+    monkeypatch.setattr(datareader.video, "MOST_PIXELS", 96 * 64 - 1)
+    with pytest.raises(VideoError, match="its frames of 96x64 are larger than 6143 pixels"):
+        decode_video(str(path), np.arange)
+    monkeypatch.setattr(datareader.video, "LIMITS", {"max_pixels": "6143"})
+    monkeypatch.setattr(datareader.video, "MOST_PIXELS", 96 * 64)
+    with pytest.raises(VideoError):  # where the file's header is silent and FFmpeg meets the size on the way
+        decode_video(str(path), np.arange)
 
 
 def test_broken_files_are_video_errors(tmp_path, video):

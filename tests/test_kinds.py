@@ -6,6 +6,7 @@ import pytest
 
 import spoiled_kinds  # noqa: F401  adds its kinds
 from benchmarks.exactness import compare
+from fuzz_videos import fuzz
 from kinds import KINDS
 
 SHORT = """\
@@ -64,3 +65,8 @@ SOUND = [
 def test_what_people_have_is_not_decoded_in_order(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("SVT_LOG", "0")
     assert compare(kind, KINDS[kind](tmp_path), num_picks=2).doubts == ()
+
+
+def test_damaged_videos_are_read_or_refused(tmp_path):
+    """A few of the thousands that `python tests/fuzz_videos.py --runs 10000` makes."""
+    assert fuzz(60, seed=1, keep=tmp_path) == 0
