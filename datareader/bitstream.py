@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
+
 DAMAGED = "a packet is damaged"
 NO_PICTURE = "a packet has no picture, or several"
 NEW_SETUP = "the decoder's set-up changes on the way"
@@ -30,8 +32,8 @@ class Bitstream(Protocol):
             IndexError: it is cut off.
         """
 
-    def orders(self) -> list[int] | None:
-        """A number for each packet, which rises from one shown picture to the next; None if the times need no check.
+    def orders(self) -> np.ndarray | None:
+        """A number for each packet, int64, which rises from one shown picture to the next; None if times need no check.
 
         Raises:
             IndexError, KeyError, ValueError: a header cannot be read.

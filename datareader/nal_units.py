@@ -32,7 +32,8 @@ class H264:
                 if packet[start + 1] >> 7:  # its first slice: first_mb_in_slice is 0
                     num_pictures += 1
                     is_start |= kind == 5
-                    _put_aside(self._headers, packet[start : start + HEADER_BYTES])
+                    header = packet[start : start + HEADER_BYTES]
+                    self._headers += header if len(header) == HEADER_BYTES else _padded(header)
             elif kind == 7 or kind == 8:
                 sets.append(packet[start:end])
             elif kind == 6:
@@ -43,21 +44,21 @@ class H264:
             self.doubt = self.doubt or NEW_SETUP
         return is_start and self._sets.are_there(sets)
 
-    def orders(self) -> list[int]:
+    def orders(self) -> np.ndarray:
         sequences, pictures = h264_sets(self._sets, self._length_bytes)
         headers = Headers(self._headers, HEADER_BYTES, unit_bytes=1)
         headers.codes()
         headers.codes()
-        used = {sequences[pictures[number]] for number in np.unique(headers.codes()).tolist()}
+        used = {sequences[pictures[number]] for number in set(headers.codes().tolist())}
         if len(used) > 1:
             self.doubt = NEW_SETUP
-            return []
+            return np.zeros(0, np.int64)
         (sequence,) = used
         headers.numbers(sequence.colour_plane_bits)
         frame_nums = headers.numbers(sequence.frame_num_bits)
         if not sequence.has_only_frames and headers.numbers(1).any():
             self.doubt = FIELDS
-            return []
+            return np.zeros(0, np.int64)
         begins_alone, is_needed = headers.units[:, 0] & 31 == 5, headers.units[:, 0] & 96 != 0
         headers.codes(begins_alone)  # idr_pic_id
         before = _last_before(is_needed)
@@ -67,7 +68,7 @@ class H264:
         elif sequence.order_type == 1:
             self.doubt = RARE_ORDER
         if sequence.order_type == 2:  # as they are decoded
-            return list(range(len(frame_nums)))
+            return np.arange(len(frame_nums))
         return _whole_orders(headers.numbers(sequence.order_bits), sequence.order_bits, begins_alone, is_needed)
 
 
@@ -93,7 +94,8 @@ class Hevc:
                 if packet[start + 2] >> 7:  # first_slice_segment_in_pic_flag
                     num_pictures += 1
                     is_start = 16 <= kind <= 23
-                    _put_aside(self._headers, packet[start : start + HEADER_BYTES])
+                    header = packet[start : start + HEADER_BYTES]
+                    self._headers += header if len(header) == HEADER_BYTES else _padded(header)
             elif kind <= 34:
                 sets.append(packet[start:end])
             elif kind == 36 or kind == 37:
@@ -104,7 +106,7 @@ class Hevc:
             self.doubt = self.doubt or NEW_SETUP
         return is_start and self._sets.are_there(sets)
 
-    def orders(self) -> list[int]:
+    def orders(self) -> np.ndarray:
         sequences, pictures = hevc_sets(self._sets, self._length_bytes)
         headers = Headers(self._headers, HEADER_BYTES, unit_bytes=2)
         kinds, layers = headers.units[:, 0] >> 1 & 63, headers.units[:, 1] & 7
@@ -113,10 +115,10 @@ class Hevc:
         begins_alone[0] = True
         headers.numbers(1)
         drops_earlier = headers.numbers(1, is_start) > 0
-        used = {pictures[number] for number in np.unique(headers.codes()).tolist()}
+        used = {pictures[number] for number in set(headers.codes().tolist())}
         if len(used) > 1:
             self.doubt = NEW_SETUP
-            return []
+            return np.zeros(0, np.int64)
         (picture,) = used
         sequence = sequences[picture.sequence]
         headers.numbers(picture.extra_bits)
@@ -136,8 +138,8 @@ class Hevc:
         return orders
 
 
-def _put_aside(headers: bytearray, header: memoryview) -> None:
-    headers += header if len(header) == HEADER_BYTES else bytes(header).ljust(HEADER_BYTES, b"\0")
+def _padded(header: memoryview) -> bytes:
+    return bytes(header).ljust(HEADER_BYTES, b"\0")
 
 
 def _last_before(is_meant: np.ndarray) -> np.ndarray:
@@ -146,7 +148,7 @@ def _last_before(is_meant: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], places[:-1]])
 
 
-def _whole_orders(lows: np.ndarray, num_bits: int, begins_alone: np.ndarray, is_counted_from: np.ndarray) -> list[int]:
+def _whole_orders(lows: np.ndarray, num_bits: int, begins_alone: np.ndarray, is_counted_from: np.ndarray) -> np.ndarray:
     """The order of each picture, of which only the lower bits are told: they count on from an earlier picture."""
     span, before = 1 << num_bits, _last_before(is_counted_from)
     differences = np.where(begins_alone, 0, lows - np.where(begins_alone, 0, lows[before]))
@@ -155,7 +157,7 @@ def _whole_orders(lows: np.ndarray, num_bits: int, begins_alone: np.ndarray, is_
     highs = np.where(is_counted_from, highs, highs[before] + carries)
     sequences = np.cumsum(begins_alone)
     firsts = np.maximum.accumulate(np.where(begins_alone, np.arange(len(lows)), 0))
-    return (sequences * SEQUENCE + highs - highs[firsts] + lows).tolist()
+    return sequences * SEQUENCE + highs - highs[firsts] + lows
 
 
 def _is_exact_recovery_point(messages: memoryview) -> bool:

@@ -192,30 +192,24 @@ class Video:
             self.reading_error = "a further stream begins in its middle"
 
     def _read_all(self) -> list[PacketInfo]:
-        infos, num_bytes = [], 0
+        infos, num_bytes, bitstream = [], 0, self.bitstream
         for packet in self._demux(self._container):
-            can_begin, size = self._look(packet), packet.size
-            infos.append(PacketInfo(packet.pts, packet.is_keyframe and can_begin, not packet.is_discard, size))
-            num_bytes += size
+            try:
+                can_begin = bitstream.look(memoryview(packet), packet.pts)
+            except IndexError:
+                can_begin, bitstream.doubt = False, bitstream.doubt or DAMAGED
+            if packet.is_corrupt:
+                bitstream.doubt = bitstream.doubt or DAMAGED
+            for data in packet.iter_sidedata():  # which most packets have none of
+                if data.data_type == "new_extradata" and bytes(data) != self.extradata:
+                    bitstream.doubt = bitstream.doubt or NEW_SETUP
+            infos.append(PacketInfo(packet.pts, can_begin and packet.is_keyframe, not packet.is_discard, packet.size))
+            num_bytes += packet.size
             if num_bytes > KEPT_BYTES:
                 self._kept = None
             if self._kept is not None:
                 self._kept.append(packet)
         return infos
-
-    def _look(self, packet: av.Packet) -> bool:
-        """Whether decoding can begin at the packet, if the file calls it a key frame."""
-        bitstream = self.bitstream
-        for data in packet.iter_sidedata():  # which most packets have none of
-            if data.data_type == "new_extradata" and bytes(data) != self.extradata:
-                bitstream.doubt = bitstream.doubt or NEW_SETUP
-        try:
-            can_begin = bitstream.look(memoryview(packet), packet.pts)
-        except IndexError:
-            can_begin, bitstream.doubt = False, bitstream.doubt or DAMAGED
-        if packet.is_corrupt:
-            bitstream.doubt = bitstream.doubt or DAMAGED
-        return can_begin
 
 
 def open_local(path: str, timeout_sec: float | None = None) -> av.container.InputContainer:
