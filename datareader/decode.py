@@ -22,21 +22,42 @@ PACKAGES = {"decord": ("decord", "decord"), "opencv": ("cv2", "opencv-python-hea
 """Decoder -> the module it needs, and the package that brings it, for those that are an extra install."""
 
 PickIndices = Callable[[int], np.ndarray]
+Prepare = Callable[[np.ndarray], np.ndarray]
 
 logger = logging.getLogger(__name__)
+
+
+class Kept(NamedTuple):
+    """What is kept of a decoded picture."""
+
+    size: tuple[int, int]
+    """Width and height that it had."""
+    picture: np.ndarray
+    """As it was prepared."""
+
+
+Keep = Callable[[np.ndarray], Kept]
 
 
 class Decoded(NamedTuple):
     """The picked frames of a video."""
 
     frames: list[np.ndarray]
-    """T pictures of one size, uint8 RGB (H, W, 3), upright."""
+    """T pictures of one size, uint8 RGB (H, W, 3), upright; as `prepare` left them."""
     doubt: str
     """Why selective decoding had to decode everything in order after all; empty if it had not."""
 
 
+def _as_it_is(picture: np.ndarray) -> np.ndarray:
+    return picture
+
+
 def decode_video(
-    path: str, pick_indices: PickIndices, decoder: str = "selective", timeout_sec: float | None = None
+    path: str,
+    pick_indices: PickIndices,
+    decoder: str = "selective",
+    timeout_sec: float | None = None,
+    prepare: Prepare = _as_it_is,
 ) -> Decoded:
     """Decode the picked frames of a video.
 
@@ -45,13 +66,15 @@ def decode_video(
         pick_indices: number of frames -> indices in presentation order, int64 (T,); repeats are allowed.
         decoder: a key of DECODERS.
         timeout_sec: time that one file may take, checked at every packet (decord: once the file is open); None: any.
+        prepare: applied to each picture when it is decoded, for example to make it smaller: only that is kept
+            (decord gives all pictures at once).
 
     Raises:
         VideoError: no such file, no video in it, damaged, or out of time.
     """
     if not Path(path).is_file():
         raise VideoError("no such file")
-    pictures, doubt = DECODERS[decoder](path, pick_indices, Deadline(timeout_sec))
+    pictures, doubt = DECODERS[decoder](path, pick_indices, Deadline(timeout_sec), _keep(prepare))
     return Decoded(_of_one_size(pictures), doubt)
 
 
@@ -64,12 +87,14 @@ def check_decoder(decoder: str) -> None:
         )
 
 
-def decode_pkl(path: str, pick_indices: PickIndices) -> tuple[str, object, list[np.ndarray]]:
+def decode_pkl(
+    path: str, pick_indices: PickIndices, prepare: Prepare = _as_it_is
+) -> tuple[str, object, list[np.ndarray]]:
     """Decode the picked frames of a pickled clip as the original's video2pkl writes it, under Python 2 or 3.
 
     Args:
         path: pickle of (video id, label, [JPEG bytes of each frame]).
-        pick_indices: as for `decode_video`.
+        pick_indices, prepare: as for `decode_video`.
 
     Returns:
         The video id, the label as stored, and T frames of one size, uint8 RGB (H, W, 3).
@@ -88,56 +113,57 @@ def decode_pkl(path: str, pick_indices: PickIndices) -> tuple[str, object, list[
     video_id, label, jpegs = content
     if isinstance(video_id, bytes):
         video_id = video_id.decode("utf-8", errors="backslashreplace")
+    keep = _keep(prepare)
     try:
-        pictures = [np.asarray(Image.open(io.BytesIO(jpegs[i])).convert("RGB")) for i in pick_indices(len(jpegs))]
+        pictures = [keep(np.asarray(Image.open(io.BytesIO(jpegs[i])).convert("RGB"))) for i in pick_indices(len(jpegs))]
     except (UnidentifiedImageError, OSError, TypeError, SyntaxError) as error:
         raise VideoError(f"a frame is no readable JPEG: {error}") from error
     return str(video_id), label, _of_one_size(pictures)
 
 
-def _decode_selective(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
+def _decode_selective(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
     with Video(path, deadline) as video:
         try:
-            return decode_selectively(video, pick_indices), ""
+            return decode_selectively(video, pick_indices, keep), ""
         except Doubt as doubt:
             logger.debug("%s is decoded in order: %s", path, doubt)
-            return _play_video(video, pick_indices), str(doubt)
+            return _play_video(video, pick_indices, keep), str(doubt)
 
 
-def _decode_pyav(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
+def _decode_pyav(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
     with Video(path, deadline) as video:
-        return _play_video(video, pick_indices), ""
+        return _play_video(video, pick_indices, keep), ""
 
 
-def _play_video(video: Video, pick_indices: PickIndices) -> list[np.ndarray]:
-    def play() -> Iterator[Callable[[], np.ndarray]]:
+def _play_video(video: Video, pick_indices: PickIndices, keep: Keep) -> list[Kept]:
+    def play() -> Iterator[Callable[[], Kept]]:
         for frame in video.frames():
-            yield lambda frame=frame: video.to_rgb(frame)
+            yield lambda frame=frame: keep(video.to_rgb(frame))
 
     return _decode_in_order(play, sum(info.is_shown for info in video.packet_infos), pick_indices)
 
 
-def _decode_opencv(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
+def _decode_opencv(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
     import cv2
 
-    def play() -> Iterator[Callable[[], np.ndarray]]:
+    def play() -> Iterator[Callable[[], Kept]]:
         capture = cv2.VideoCapture(path)
         while capture.grab():
             deadline.check()
-            yield lambda: cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+            yield lambda: keep(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB))
         capture.release()
 
     claimed = int(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT))
     return _decode_in_order(play, claimed, pick_indices), ""
 
 
-def _decode_decord(path: str, pick_indices: PickIndices, deadline: Deadline) -> tuple[list[np.ndarray], str]:
+def _decode_decord(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
     import decord
 
     try:
         reader = decord.VideoReader(path, num_threads=1)
         deadline.check()
-        return list(reader.get_batch(pick_indices(len(reader))).asnumpy()), ""
+        return list(map(keep, reader.get_batch(pick_indices(len(reader))).asnumpy())), ""
     except (decord.DECORDError, RuntimeError) as error:
         raise VideoError(f"damaged or no video: {str(error).strip().splitlines()[-1]}") from error
 
@@ -151,8 +177,8 @@ DECODERS = {
 
 
 def _decode_in_order(
-    play: Callable[[], Iterator[Callable[[], np.ndarray]]], claimed: int, pick_indices: PickIndices
-) -> list[np.ndarray]:
+    play: Callable[[], Iterator[Callable[[], Kept]]], claimed: int, pick_indices: PickIndices
+) -> list[Kept]:
     """Play the video from its start, keeping the picked frames; once more if the claimed number of frames was wrong.
 
     `play` yields, for each frame in turn, a function that makes its RGB picture: only picked frames are converted.
@@ -161,9 +187,9 @@ def _decode_in_order(
     for _ in range(2):
         indices = pick_indices(num_frames).tolist()
         wanted, pictures, num_played = set(indices), {}, 0
-        for to_rgb in play():
+        for make_picture in play():
             if num_played in wanted:
-                pictures[num_played] = to_rgb()
+                pictures[num_played] = make_picture()
             num_played += 1
         if num_played == 0:
             raise VideoError("not one frame can be decoded")
@@ -173,8 +199,12 @@ def _decode_in_order(
     raise VideoError("gives another number of frames each time it is decoded")
 
 
-def _of_one_size(pictures: list[np.ndarray]) -> list[np.ndarray]:
-    sizes = sorted({picture.shape[1::-1] for picture in pictures})
+def _keep(prepare: Prepare) -> Keep:
+    return lambda picture: Kept(picture.shape[1::-1], prepare(picture))
+
+
+def _of_one_size(kept: list[Kept]) -> list[np.ndarray]:
+    sizes = sorted({one.size for one in kept})
     if len(sizes) > 1:
         raise VideoError(f"its frames change size: {', '.join(f'{width}x{height}' for width, height in sizes)}")
-    return pictures
+    return [one.picture for one in kept]

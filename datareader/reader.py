@@ -125,13 +125,16 @@ class ClipReader:
         def pick_indices(num_frames: int) -> np.ndarray:
             return self.sampling.indices(num_frames, rng(FRAMES_STREAM))
 
+        def prepare(picture: np.ndarray) -> np.ndarray:
+            return resize([picture], self.views.short_size)[0]
+
         if self.decoding.clip_format == "pkl":
-            video_id, label, frames = decode_pkl(record.path, pick_indices)
+            video_id, label, frames = decode_pkl(record.path, pick_indices, prepare)
             label, doubt = self._checked(label), ""
         else:
-            frames, doubt = decode_video(record.path, pick_indices, self.decoding.decoder, self.decoding.timeout_sec)
+            decoder, timeout_sec = self.decoding.decoder, self.decoding.timeout_sec
+            frames, doubt = decode_video(record.path, pick_indices, decoder, timeout_sec, prepare)
             video_id, label = record.name, record.label
-        frames = resize(frames, self.views.short_size)
         self.views.cut_into(clip, frames, self.sampling.frames_per_clip, rng(VIEW_STREAM))
         return label, video_id, doubt
 

@@ -8,6 +8,7 @@ NONREF`). All of this rests on every packet being one frame shown at the packet'
 import itertools
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -18,13 +19,22 @@ ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """Codecs, in FFmpeg's names. Others have packets that are not shown (VP8), or two for one frame (MPEG-2 fields)."""
 EMPTY_MPEG4_BYTES = 10  # a packet without a picture, which stands in for a B-frame that was packed into an earlier one
 
+DECODING_TIMES = "its packets tell when frames are decoded, not when they are shown"
+
+Kept = TypeVar("Kept")
+"""What is kept of a picture."""
+
 
 class Doubt(Exception):
     """Why the packets of this video cannot tell which frames decoding gives: it has to be decoded in order."""
 
 
-def decode_selectively(video: Video, pick_indices: Callable[[int], np.ndarray]) -> list[np.ndarray]:
-    """The picked frames' pictures, uint8 RGB (H, W, 3) each.
+def decode_selectively(
+    video: Video,
+    pick_indices: Callable[[int], np.ndarray],
+    keep: Callable[[np.ndarray], Kept] = lambda picture: picture,
+) -> list[Kept]:
+    """The picked frames' pictures, each as `keep` makes it from the upright uint8 RGB (H, W, 3), when it is decoded.
 
     Raises:
         Doubt: see there; found before decoding or on the way.
@@ -36,9 +46,7 @@ def decode_selectively(video: Video, pick_indices: Callable[[int], np.ndarray]) 
     indices = pick_indices(len(shown)).tolist()
     wanted = {shown[index][1] for index in indices}
     ranges = packet_ranges(times, [info.is_key for info in video.packet_infos], wanted)
-    pictures = _decode_ranges(video, ranges, times, wanted)
-    if len(pictures) < len(wanted):
-        raise Doubt("a frame is missing that its packet announces")
+    pictures = _decode_ranges(video, ranges, wanted, keep)
     return [pictures[shown[index][0]] for index in indices]
 
 
@@ -83,22 +91,42 @@ def check_packets(video: Video) -> None:
         raise Doubt("times occur twice")
     if not infos[0].is_key or min(times) < times[0]:
         raise Doubt("it does not begin with a key frame")
-    has_one_time = all(info.time == info.decoding_time for info in infos)  # of the two that reordered frames have
-    if video.decoder.has_b_frames and (video.format_name == "avi" or has_one_time):
-        raise Doubt("its packets tell when frames are decoded, not when they are shown")
+    if video.decoder.has_b_frames and video.format_name == "avi":
+        raise Doubt(DECODING_TIMES)
     if video.codec_name == "mpeg4" and min(info.num_bytes for info in infos) <= EMPTY_MPEG4_BYTES:
         raise Doubt("it has packets without a picture (packed B-frames)")
-    if not all(info.is_whole for info in infos):
-        raise Doubt("a packet is damaged")
+    if video.bitstream.doubt:
+        raise Doubt(video.bitstream.doubt)
+    _check_order(video)
 
 
-def _decode_ranges(video: Video, ranges: list[range], times: list[int], wanted: set[int]) -> dict[int, np.ndarray]:
-    """{time: picture} of the wanted frames that the decoder returns."""
-    wanted_times = {times[position] for position in wanted}
+def _check_order(video: Video) -> None:
+    """Raise Doubt if the packets' times are not in the order in which the decoder shows their pictures."""
+    try:
+        orders = video.bitstream.orders()
+    except (IndexError, KeyError, ValueError) as error:
+        raise Doubt("a header of it cannot be read") from error
+    if video.bitstream.doubt:
+        raise Doubt(video.bitstream.doubt)
+    times = np.array([info.time for info in video.packet_infos])
+    if orders is not None and (np.diff(orders[times.argsort(kind="stable")]) <= 0).any():
+        raise Doubt(DECODING_TIMES)
+    if not video.decoder.has_b_frames and (np.diff(times) < 0).any():
+        raise Doubt("frames are reordered, which the decoder does not know beforehand")
+
+
+def _decode_ranges(
+    video: Video, ranges: list[range], wanted: set[int], keep: Callable[[np.ndarray], Kept]
+) -> dict[int, Kept]:
+    """{time: picture} of the wanted frames."""
+    infos = video.packet_infos
+    wanted_times = {infos[position].time for position in wanted}
     unwanted = "NONREF" if _nonref_is_never_needed(video) else "DEFAULT"
     starts = {packets.start for packets in ranges}
-    pictures: dict[int, np.ndarray] = {}
+    pictures: dict[int, Kept] = {}
+    returned: set[int] = set()
     start_time = last_time = None
+    decoder = video.begin()
 
     def take(frames: list[av.VideoFrame]) -> None:
         nonlocal last_time
@@ -110,30 +138,29 @@ def _decode_ranges(video: Video, ranges: list[range], times: list[int], wanted: 
             if frame.pts == start_time and not frame.key_frame:
                 raise Doubt("a frame that the file marks as a key frame is not one")
             last_time = frame.pts
+            returned.add(frame.pts)
             if frame.pts in wanted_times:
-                pictures[frame.pts] = video.to_rgb(frame)
+                pictures[frame.pts] = keep(video.to_rgb(frame))
 
-    video.decoder.flush_buffers()
+    def drain() -> None:
+        decoder.skip_frame = "DEFAULT"
+        take(decoder.decode(None))
+        decoder.flush_buffers()  # ready for another place in the file
+
     try:
         for position, packet in video.packets(itertools.chain.from_iterable(ranges)):
             if position in starts:
                 if start_time is not None:
-                    take(_drain(video))
-                start_time, last_time = times[position], None
-            video.decoder.skip_frame = "DEFAULT" if position in wanted else unwanted
-            take(video.decoder.decode(packet))
-        take(_drain(video))
+                    drain()
+                start_time, last_time = infos[position].time, None
+            decoder.skip_frame = "DEFAULT" if position in wanted else unwanted
+            take(decoder.decode(packet))
+        drain()
     except av.FFmpegError as error:
         raise Doubt(f"a packet cannot be decoded: {error.strerror}") from error
+    if not wanted_times.union(infos[start].time for start in starts if infos[start].is_shown) <= returned:
+        raise Doubt("a frame is missing that its packet announces")
     return pictures
-
-
-def _drain(video: Video) -> list[av.VideoFrame]:
-    """The frames that the decoder still holds; it is ready for another place in the file afterwards."""
-    video.decoder.skip_frame = "DEFAULT"
-    frames = video.decoder.decode(None)
-    video.decoder.flush_buffers()
-    return frames
 
 
 def _nonref_is_never_needed(video: Video) -> bool:

@@ -13,15 +13,17 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from datareader.video import Deadline, Video, VideoError, upright_rgb
+from datareader.upright import Upright
+from datareader.video import LIMITS, Deadline, Video, VideoError
 
 OPENING_SEC, SILENCE_SEC = 20.0, 20.0  # how long an address may take to answer, and to send more
+LONGEST_STEP_BACK_SEC, LONGEST_GAP_SEC = 1.0, 3600.0  # from frame to frame; a larger jump is one of the clock
 CAMERA = "/dev/video"
 
 
 class PlayedFrame(NamedTuple):
     time_sec: float
-    """Since the first frame."""
+    """Since the first frame, never less than the frame's before; see `Clock`."""
     to_rgb: Callable[[], np.ndarray]
     """Makes its picture, upright, uint8 RGB (H, W, 3): only wanted frames have to be converted."""
 
@@ -41,20 +43,48 @@ def is_address(source: str) -> bool:
 
 
 def play(source: str) -> Iterator[PlayedFrame]:
-    """Every frame of a file, an address or a camera, each decoded once, in the order they are shown.
+    """Every frame of a file, an address or a camera, each decoded once, in the order they are shown, by a `Clock`.
 
     Raises:
         VideoError: it cannot be opened, has no video, or not one frame of it can be decoded.
     """
-    first_sec, last_sec = None, 0.0
+    clock = None
     for time_sec, to_rgb in _frames_of_address(source) if is_address(source) else _frames_of_file(source):
-        if first_sec is None:
-            first_sec = time_sec or 0.0
-        # a frame without a time is shown with the one before, as is one that claims to be earlier
-        last_sec = last_sec if time_sec is None else max(time_sec - first_sec, last_sec)
-        yield PlayedFrame(last_sec, to_rgb)
-    if first_sec is None:
+        clock = clock or Clock()
+        yield PlayedFrame(clock.elapsed_sec(time_sec), to_rgb)
+    if clock is None:
         raise VideoError("not one frame can be decoded")
+
+
+class Clock:
+    """The time since the first frame, by the frames' own times, which jump where a stream begins anew, for example.
+
+    Over a jump back of more than LONGEST_STEP_BACK_SEC, and over one forward of more than LONGEST_GAP_SEC, time goes on
+    by one step of the frames before. A shorter way back is a frame out of place, which is shown with the one before it,
+    as is a frame without a time; a shorter way forward is a gap, and stays.
+    """
+
+    def __init__(self) -> None:
+        self._start_sec: float | None = None
+        self._elapsed_sec = self._step_sec = 0.0
+
+    def elapsed_sec(self, time_sec: float | None) -> float:
+        """Seconds from the first frame to this one.
+
+        Args:
+            time_sec: what the frame says; None: nothing.
+        """
+        if time_sec is None:
+            return self._elapsed_sec
+        if self._start_sec is None:
+            self._start_sec = time_sec
+        step_sec = time_sec - self._start_sec - self._elapsed_sec
+        if step_sec < -LONGEST_STEP_BACK_SEC or step_sec > LONGEST_GAP_SEC:
+            self._elapsed_sec += self._step_sec
+            self._start_sec = time_sec - self._elapsed_sec
+        elif step_sec > 0:
+            self._step_sec, self._elapsed_sec = step_sec, time_sec - self._start_sec
+        return self._elapsed_sec
 
 
 def windows(
@@ -69,7 +99,7 @@ def windows(
 
     Of each of a window's seg_num equal segments, the seglen frames from its middle on stand for it: from a time and not
     from a number, because a stream does not say how many frames are to come. Only these are kept, of the windows that
-    are under way. The last window ends with the video and may be shorter.
+    are under way. The last window ends with the video and may be shorter. A gap between frames has no windows.
 
     Args:
         prepare: applied to the pictures that are kept, for example to make them smaller.
@@ -78,6 +108,7 @@ def windows(
     num_begun, covered_sec, frame = 0, 0.0, None
     for frame in frames:
         picture = functools.cache(lambda frame=frame: prepare(frame.to_rgb()))
+        num_begun = max(num_begun, int((frame.time_sec - window_sec) // stride_sec))  # a gap's windows have no frames
         while num_begun * stride_sec <= frame.time_sec:
             pending.append(_Pending(num_begun * stride_sec, window_sec, seg_num, seglen))
             num_begun += 1
@@ -120,26 +151,30 @@ class _Pending:
 def _frames_of_file(path: str) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
     with Video(path, Deadline(None)) as video:
         for frame in video.frames():
-            yield _time_sec(frame, video.time_base), lambda frame=frame: video.to_rgb(frame)
+            yield time_sec(frame, video.time_base), lambda frame=frame: video.to_rgb(frame)
 
 
 def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
     """Decodes as it is received; not through `Video`, which reads a whole file before it decodes."""
     try:
         with av.open(
-            source, format="v4l2" if source.startswith(CAMERA) else None, timeout=(OPENING_SEC, SILENCE_SEC)
+            source,
+            format="v4l2" if source.startswith(CAMERA) else None,
+            options=LIMITS,
+            timeout=(OPENING_SEC, SILENCE_SEC),
         ) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise VideoError("has no video stream")
+            upright = Upright()
             for frame in container.decode(stream):
-                yield _time_sec(frame, stream.time_base), lambda frame=frame: upright_rgb(frame)
+                yield time_sec(frame, stream.time_base), lambda frame=frame: upright.rgb(frame)
     except VideoError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"cannot be received: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _time_sec(frame: av.VideoFrame, time_base: Fraction) -> float | None:
+def time_sec(frame: av.VideoFrame, time_base: Fraction) -> float | None:
     """A frame's time by the stream's time base: the frames that the decoder gives last do not know theirs."""
     return None if frame.pts is None else float(frame.pts * time_base)

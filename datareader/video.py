@@ -8,8 +8,15 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from datareader.bitstream import DAMAGED, NEW_SETUP, Av1, Mpeg4, Other, Vp9
+from datareader.nal_units import H264, Hevc
+from datareader.upright import Upright
+
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
+MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192, twice those of 8K video; a damaged header asks for any size
+LIMITS = {"max_pixels": str(MOST_PIXELS)}
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
+BITSTREAMS = {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4, "vp9": Vp9, "av1": Av1}
 
 
 class VideoError(ValueError):
@@ -41,14 +48,10 @@ class PacketInfo(NamedTuple):
 
     time: int | None
     """When the frame is shown, in the stream's time base."""
-    decoding_time: int | None
-    """When it has to be decoded; earlier where frames are reordered."""
     is_key: bool
-    """Decoding can begin here."""
+    """Decoding can begin here: the file says so, and what the packet holds as well."""
     is_shown: bool
     """False where an edit list cuts the frame away: decoded, since others need it, but never returned."""
-    is_whole: bool
-    """Nothing is cut off, and the parts of a packet of H.264 or H.265 add up; otherwise the decoder drops the frame."""
     num_bytes: int
 
 
@@ -60,7 +63,7 @@ class Video:
         deadline: checked at every packet.
 
     Raises:
-        VideoError: damaged, or no video in it.
+        VideoError: damaged, no video in it, or frames of more than MOST_PIXELS.
     """
 
     def __init__(self, path: str, deadline: Deadline):
@@ -73,6 +76,9 @@ class Video:
                 raise VideoError("has no video stream")
             if stream.codec_context is None:
                 raise VideoError("is in a codec that FFmpeg does not know")
+            if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
+                size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+                raise VideoError(f"its frames of {size} are larger than {MOST_PIXELS} pixels")
             self._stream_index = stream.index
             self.format_name = self._container.format.name
             self.codec_name = stream.codec_context.codec.canonical_name
@@ -81,12 +87,14 @@ class Video:
             self.average_rate = stream.average_rate
             """Frames per second; None where the file does not say."""
             self.decoder = stream.codec_context
+            """For reading its settings; `begin` gives one to decode with."""
             self.extradata = self.decoder.extradata or b""
-            self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
-            self._nal_length_bytes = _nal_length_bytes(self.codec_name, self.extradata)
+            self._has_begun = False
             self.reading_error = ""
             """Why the packets end before the file does, if they do."""
             self._kept: list[av.Packet] | None = []
+            self.bitstream = BITSTREAMS.get(self.codec_name, Other)(self.extradata)
+            """What the packets' bytes say of them."""
             self.packet_infos = self._read_all()
             self.num_refused = 0
             """Packets that the decoder refused, when `frames` was last asked."""
@@ -94,6 +102,7 @@ class Video:
             self.close()
             raise
         self._reformatter = VideoReformatter()  # one for all pictures: it keeps its tables
+        self._upright = Upright()
 
     def __enter__(self) -> "Video":
         return self
@@ -127,18 +136,28 @@ class Video:
                     yield position, packet
                     following = next(remaining, None)
 
+    def begin(self) -> av.VideoCodecContext:
+        """A decoder that has not decoded anything yet: one that was flushed may give other frames the second time."""
+        if self._has_begun:
+            self._container.close()
+            self._container = self._open()
+            self.decoder = self._container.streams[self._stream_index].codec_context
+        self._has_begun = True
+        self.decoder.options = LIMITS
+        self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
+        return self.decoder
+
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Every frame that the decoder returns, in its order; packets that it refuses are passed over and counted."""
-        self.decoder.flush_buffers()
-        self.decoder.skip_frame = "DEFAULT"
+        """Every frame that a new decoder returns, in its order; packets that it refuses are passed over and counted."""
+        decoder = self.begin()
         self.num_refused = 0
         for _, packet in self.packets():
             try:
-                yield from self.decoder.decode(packet)
+                yield from decoder.decode(packet)
             except av.FFmpegError:
                 self.num_refused += 1
         try:
-            yield from self.decoder.decode(None)
+            yield from decoder.decode(None)
         except av.FFmpegError:
             self.num_refused += 1
 
@@ -150,7 +169,7 @@ class Video:
             raise VideoError(f"its colours cannot be converted to RGB: {error.strerror}") from error
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # a view: FFmpeg's own memory
         picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-        return np.rot90(picture, frame.rotation // 90)  # both count quarters counter-clockwise
+        return self._upright.turned(picture, frame)
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -173,11 +192,18 @@ class Video:
             self.reading_error = "a further stream begins in its middle"
 
     def _read_all(self) -> list[PacketInfo]:
-        infos, num_bytes = [], 0
+        infos, num_bytes, bitstream = [], 0, self.bitstream
         for packet in self._demux(self._container):
-            is_whole = not packet.is_corrupt and _parts_add_up(packet, self._nal_length_bytes)
-            is_shown = not packet.is_discard
-            infos.append(PacketInfo(packet.pts, packet.dts, packet.is_keyframe, is_shown, is_whole, packet.size))
+            try:
+                can_begin = bitstream.look(memoryview(packet), packet.pts)
+            except IndexError:
+                can_begin, bitstream.doubt = False, bitstream.doubt or DAMAGED
+            if packet.is_corrupt:
+                bitstream.doubt = bitstream.doubt or DAMAGED
+            for data in packet.iter_sidedata():  # which most packets have none of
+                if data.data_type == "new_extradata" and bytes(data) != self.extradata:
+                    bitstream.doubt = bitstream.doubt or NEW_SETUP
+            infos.append(PacketInfo(packet.pts, can_begin and packet.is_keyframe, not packet.is_discard, packet.size))
             num_bytes += packet.size
             if num_bytes > KEPT_BYTES:
                 self._kept = None
@@ -195,29 +221,9 @@ def open_local(path: str, timeout_sec: float | None = None) -> av.container.Inpu
     try:
         return av.open(
             f"file:{path}",
-            options=ONLY_LOCAL_FILES,
+            options=ONLY_LOCAL_FILES | LIMITS,
             timeout=timeout_sec,
             metadata_errors="replace",  # a title in another encoding is no reason to refuse the pictures
         )
     except av.FFmpegError as error:
         raise VideoError(f"damaged or no video: {error.strerror}") from error
-
-
-def upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """The frame's picture, upright, uint8 (H, W, 3); `Video.to_rgb` copies less."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-
-
-def _nal_length_bytes(codec_name: str, extradata: bytes) -> int:
-    """How many bytes the length before each NAL unit of H.264 and H.265 takes; 0: the stream has no lengths."""
-    offset = {"h264": 4, "hevc": 21}.get(codec_name, len(extradata))  # of lengthSizeMinusOne in avcC and hvcC
-    return (extradata[offset] & 3) + 1 if extradata[:1] == b"\x01" and len(extradata) > offset else 0
-
-
-def _parts_add_up(packet: av.Packet, length_bytes: int) -> bool:
-    if not length_bytes:
-        return True
-    content, position = memoryview(packet), 0
-    while position + length_bytes < len(content):
-        position += length_bytes + int.from_bytes(content[position : position + length_bytes], "big")
-    return position == len(content)

@@ -8,7 +8,9 @@ import av
 import numpy as np
 
 from common.whole_file import unfinished
-from datareader.video import VideoError, open_local, upright_rgb
+from datareader.stream import Clock, time_sec
+from datareader.upright import Upright
+from datareader.video import VideoError, open_local
 
 SOUND_IN_MP4 = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
 CRF = "20"  # of x264: visually close to the source
@@ -74,7 +76,8 @@ class _DrawnPictures:
         self._time_base = pictures.time_base
         rate = pictures.average_rate or 25
         self._frame_ticks = max(round(1 / rate / pictures.time_base), 1)
-        self._first_time: int | None = None
+        self._clock = Clock()
+        self._upright = Upright()
         self._encoder = copy.add_stream("libx264", rate=rate, options={"crf": CRF})
         self._encoder.pix_fmt = "yuv420p"
         self._encoder.codec_context.time_base = pictures.time_base
@@ -94,8 +97,8 @@ class _DrawnPictures:
         time = 0 if frame.pts is None else frame.pts
         if self.last_time is not None and time <= self.last_time:
             time = self.last_time + self._frame_ticks  # H.264 wants rising times, which an AVI file does not have
-        self._first_time, self.last_time = time if self._first_time is None else self._first_time, time
-        drawn = self._draw(upright_rgb(frame), float((time - self._first_time) * self._time_base))
+        self.last_time = time
+        drawn = self._draw(self._upright.rgb(frame), self._clock.elapsed_sec(time_sec(frame, self._time_base)))
         encoder = self._encoder
         if not encoder.codec_context.is_open:
             encoder.height, encoder.width = drawn.shape[0] // 2 * 2, drawn.shape[1] // 2 * 2  # yuv420p wants even ones

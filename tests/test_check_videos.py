@@ -207,6 +207,16 @@ def test_too_slow_a_lost_process_and_a_defect_are_broken(folder, decoded, monkey
     assert check(folder / "x.list") == 0
 
 
+def test_a_doubt_costs_no_frames(folder, decoded):
+    """After the doubt all frames are counted with a new decoder: one that was flushed gives 21 of these."""
+    options = {"flags": "+ildct+ilme", "bf": "2"}
+    noise = np.random.default_rng(0).integers(0, 255, (60, 64, 96, 3), dtype=np.uint8)
+    write_video(folder / "interlaced.mp4", noise, "mpeg4", options=options)
+    (folder / "x.list").write_text("interlaced.mp4\n")
+    assert check(folder / "x.list") == 0
+    assert rows(folder / "x.check.csv")["interlaced.mp4"] == ["ok", "60", "in order: it is interlaced", ""]
+
+
 def test_mistakes_are_told_in_one_line(folder, capsys):
     train = folder / "train.list"
     assert "no such list file" in mistake(capsys, folder / "none.list")

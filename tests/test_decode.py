@@ -1,10 +1,16 @@
+import gc
 import pickle
+import weakref
 
+import av
 import numpy as np
 import pytest
 
+import datareader.video
 from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import DECODERS, VideoError, check_decoder, decode_pkl, decode_video
+from datareader.stream import play
+from kinds import with_matrix
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,83 @@ def test_rotation_in_the_file_is_honoured(tmp_path, degrees, turns):
     turn(path, degrees)
     (turned,) = decode_video(str(path), lambda n: np.array([0])).frames
     assert np.array_equal(turned, np.rot90(plain, turns))
+
+
+MIRRORED = {  # matrix (a, b, c, d) -> what FFmpeg's programs make of the picture
+    (1, 0, 0, 1): lambda picture: picture,
+    (-1, 0, 0, 1): lambda picture: picture[:, ::-1],
+    (1, 0, 0, -1): lambda picture: picture[::-1],
+    (0, 1, 1, 0): lambda picture: picture.transpose(1, 0, 2),
+    (0, -1, -1, 0): lambda picture: np.rot90(picture, 2).transpose(1, 0, 2),
+    (0.99985, -0.01745, 0.01745, 0.99985): lambda picture: picture,  # a degree
+    (-0.99985, 0.01745, -0.01745, -0.99985): lambda picture: np.rot90(picture, 2),
+    (0.02, 0.99, -0.99, 0.02): lambda picture: np.rot90(picture, -1),
+    (0, 0, 0, 0): lambda picture: picture,
+}
+
+
+@pytest.mark.parametrize("matrix", MIRRORED)
+def test_mirrored_and_slightly_turned_videos_come_out_as_viewers_show_them(tmp_path, matrix):
+    picture = np.random.default_rng(0).integers(0, 255, (1, 6, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    path = write_video(tmp_path / "x.mp4", picture)
+    (plain,) = decode_video(str(path), lambda n: np.array([0])).frames
+    (shown,) = decode_video(str(with_matrix(path, matrix)), lambda n: np.array([0])).frames
+    assert np.array_equal(shown, MIRRORED[matrix](plain))
+    (played,) = [frame.to_rgb() for frame in play(str(path))]
+    assert np.array_equal(played, shown)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_what_is_kept_is_prepared_and_sizes_are_compared_before(tmp_path, video, decoder):
+    made = decode_video(str(video), np.arange, decoder, prepare=lambda picture: picture[:2, :3])
+    whole = decode_video(str(video), np.arange, decoder)
+    assert all(np.array_equal(one, other[:2, :3]) for one, other in zip(made.frames, whole.frames, strict=True))
+    if decoder in ("selective", "pyav"):
+        parts = [write_video(tmp_path / f"{side}.h264", grey_frames(5, side, side)).read_bytes() for side in (32, 64)]
+        (tmp_path / "sizes.h264").write_bytes(b"".join(parts))
+        with pytest.raises(VideoError, match="change size: 32x32, 64x64"):
+            decode_video(str(tmp_path / "sizes.h264"), np.arange, decoder, prepare=lambda picture: picture[:2, :3])
+
+
+def test_pictures_are_prepared_one_by_one(video):
+    """Of 25 segments x 10 clips of a 4K video no more than one picture may be there at its full size."""
+    alive, most = [], 0
+
+    def prepare(picture):
+        nonlocal most
+        alive[:] = [one for one in alive if one() is not None]
+        alive.append(weakref.ref(picture))
+        most = max(most, len(alive))
+        return picture[:2, :3].copy()
+
+    decode_video(str(video), np.arange, prepare=prepare)
+    assert most <= 2
+
+
+@pytest.mark.parametrize("decoder", ["selective", "pyav"])
+def test_no_decoded_frame_waits_for_the_garbage_collector(tmp_path, decoder):
+    """Those of a 4K video hold 12 MB each."""
+    path = write_video(tmp_path / "x.mp4", grey_frames(40))
+    turn(path, 90)
+    gc.collect()
+    gc.disable()
+    try:
+        decode_video(str(path), np.arange, decoder, prepare=lambda picture: picture[:2, :3].copy())
+        num_alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert num_alive <= 2
+
+
+def test_frames_larger_than_any_video_are_refused(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "x.mp4", grey_frames(3, 64, 96))
+    monkeypatch.setattr(datareader.video, "MOST_PIXELS", 96 * 64 - 1)
+    with pytest.raises(VideoError, match="its frames of 96x64 are larger than 6143 pixels"):
+        decode_video(str(path), np.arange)
+    monkeypatch.setattr(datareader.video, "LIMITS", {"max_pixels": "6143"})
+    monkeypatch.setattr(datareader.video, "MOST_PIXELS", 96 * 64)
+    with pytest.raises(VideoError):  # where the file's header is silent and FFmpeg meets the size on the way
+        decode_video(str(path), np.arange)
 
 
 def test_broken_files_are_video_errors(tmp_path, video):

@@ -1,17 +1,23 @@
 import functools
 import http.server
+import json
+import subprocess
+import sys
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from conftest import frame_numbers, grey_frames, write_video
-from datareader.stream import PlayedFrame, Window, is_address, play, windows
+from datareader.stream import Clock, PlayedFrame, Window, is_address, play, windows
 from datareader.video import VideoError
 from inference.overlay import copy_with_overlay
 from inference.pictures import draw_caption
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def film(times_sec, made: list | None = None):
@@ -161,3 +167,46 @@ def test_real_videos_are_copied_with_all_their_frames(clips, tmp_path):
         assert len(sources) == len(copies), name
         height, width = sources[0].to_rgb().shape[:2]
         assert copies[0].to_rgb().shape[:2] == (height // 2 * 2, width // 2 * 2)
+
+
+def times(*parts) -> np.ndarray:
+    """Frames' times as `play` tells them, of a stream whose frames say these."""
+    clock = Clock()
+    return [clock.elapsed_sec(time) for part in parts for time in part]
+
+
+def test_where_a_stream_begins_anew_time_goes_on():
+    elapsed = times(np.arange(40) / 4, np.arange(40) / 4)  # 10 s, twice
+    assert np.allclose(elapsed, np.arange(80) / 4)
+    assert [window.start_sec for window in cut(elapsed, 4, 4)] == [0, 4, 8, 12, 16]
+
+
+def test_a_frame_out_of_place_or_without_a_time_is_shown_with_the_one_before():
+    assert times([5, 5.5, None, 5.25, 6]) == [0, 0.5, 0.5, 0.5, 1]
+
+
+def test_a_clock_that_jumps_far_is_no_gap_and_a_gap_stays():
+    assert times([0, 0.5, 2_000_000, 2_000_000.5]) == [0, 0.5, 1, 1.5]
+    assert times([0, 0.5, 3000, 3000.5]) == [0, 0.5, 3000, 3000.5]
+
+
+def test_the_windows_of_a_long_gap_are_passed_over():
+    """Made one by one, the windows of these 2,000,000,000 s would take hours: it is tried in a process of its own."""
+    code = (
+        "from datareader.stream import Clock, PlayedFrame, windows\n"
+        "frames = [PlayedFrame(time, lambda: 0) for time in (0, 1, 2, 3, 2e9, 2e9 + 1, 2e9 + 2, 2e9 + 3)]\n"
+        "print([w.start_sec for w in windows(frames, 2, 0.5, 1, 1, lambda picture: picture)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=ROOT)
+    starts = json.loads(done.stdout)
+    assert starts[:4] == [0, 0.5, 1, 1.5] and 2e9 in starts, done.stderr
+    assert all(2e9 - 2 < start or start <= 3 for start in starts)
+
+
+def test_a_file_that_begins_anew_is_played_to_its_end(tmp_path):
+    """Two recordings in one file, each from 0 s on, as a camera leaves them that was restarted."""
+    part = write_video(tmp_path / "part.ts", grey_frames(40)).read_bytes()
+    (tmp_path / "x.ts").write_bytes(part + part)
+    frames = list(play(str(tmp_path / "x.ts")))
+    assert len(frames) == 80 and frames[-1].time_sec == pytest.approx(79 / 25, abs=0.05)
+    assert [window.start_sec for window in windows(frames, 0.5, 0.5, 1, 1, lambda picture: picture)][-1] == 3.0

@@ -12,6 +12,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from datareader.selective import Doubt, check_packets
+from datareader.upright import UPRIGHT, Orientation, orientation, turned
 from datareader.video import Deadline, Video, VideoError
 from dataset.kinetics.whole_videos import every_frame
 
@@ -29,11 +30,11 @@ def encode(path: Path, video: Video, short_side: int) -> int:
     frames = every_frame(video)
     first = next(frames)
     width, height = _scaled_size(first.width, first.height, short_side)
-    quarters = first.rotation // 90 % 4
+    how = orientation(first)
     reformatter = VideoReformatter()
     with av.open(f"file:{path}", "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=_frame_rate(video), options=ENCODING)
-        stream.width, stream.height = (height, width) if quarters % 2 else (width, height)
+        stream.width, stream.height = (height, width) if how.changes_sides else (width, height)
         encoder = stream.codec_context
         encoder.pix_fmt, encoder.color_range, encoder.colorspace = "yuv420p", ColorRange.MPEG, first.colorspace
         encoder.color_primaries, encoder.color_trc = video.decoder.color_primaries, video.decoder.color_trc
@@ -43,7 +44,7 @@ def encode(path: Path, video: Video, short_side: int) -> int:
             picture = reformatter.reformat(
                 frame, width, height, "yuv420p", interpolation="BICUBIC", dst_color_range=ColorRange.MPEG
             )
-            picture = _turned(picture, quarters)
+            picture = _turned(picture, how)
             last_time = picture.pts = max(time_of(number, frame, first), last_time + 1)
             picture.time_base = encoder.time_base
             picture.pict_type = PictureType.NONE  # the encoder would make a key frame of what was one in the source
@@ -87,12 +88,12 @@ def _frame_times(video: Video) -> tuple[Fraction, Callable[[int, av.VideoFrame, 
     return video.time_base, lambda number, frame, first: (frame.pts or 0) - (first.pts or 0)
 
 
-def _turned(picture: av.VideoFrame, quarters: int) -> av.VideoFrame:
-    """The picture, yuv420p, turned counter-clockwise."""
-    if quarters == 0:
+def _turned(picture: av.VideoFrame, how: Orientation) -> av.VideoFrame:
+    """The picture, yuv420p, turned and mirrored."""
+    if how == UPRIGHT:
         return picture
     luma, *chroma = np.split(picture.to_ndarray().reshape(-1), [4 * (s := picture.width * picture.height // 4), 5 * s])
     planes = [luma.reshape(picture.height, -1), *(c.reshape(picture.height // 2, -1) for c in chroma)]
-    planes = [np.rot90(plane, quarters) for plane in planes]
+    planes = [turned(plane, how) for plane in planes]
     content = np.concatenate([plane.reshape(-1) for plane in planes])
     return av.VideoFrame.from_ndarray(content.reshape(-1, planes[0].shape[1]), format="yuv420p")
