@@ -8,6 +8,8 @@ import ast
 import configparser
 import difflib
 import math
+import reprlib
+import textwrap
 import types
 import typing
 from collections.abc import Iterable
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+MAX_SHOWN = 500  # characters of a stranger's text in a message
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -91,7 +94,7 @@ def build_sections(path: str, classes: dict[str, type], entries: list[Entry], mi
             values[section][key] = _convert(value, hints[key])
             origins[section, key] = origin
         except TypeError as error:
-            mistakes.append(f"{where}: expected {error}, got {value!r}")
+            mistakes.append(f"{where}: expected {error}, got {_shown(value)}")
             unusable.add(section)
     sections = {}
     for section in [name for name in classes if name not in unusable]:
@@ -136,15 +139,15 @@ def _read_ini(path: Path, text: str) -> list[tuple[str, str, Any]]:
     try:
         parser.read_string(text, source=str(path))
     except configparser.Error as error:
-        raise ConfigError([f"{path}: not a valid ini file: {' '.join(str(error).split())}"]) from error
+        raise ConfigError([f"{path}: not a valid ini file: {_one_line(error)}"]) from error
     return [(section, key, _literal(value)) for section in parser.sections() for key, value in parser[section].items()]
 
 
 def _read_yaml(path: Path, text: str) -> list[tuple[str, str, Any]]:
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not a valid YAML file: {' '.join(str(error).split())}"]) from error
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # the last three: out of its numbers
+        raise ConfigError([f"{path}: not a valid YAML file: {_one_line(error)}"]) from error
     if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):
         raise ConfigError([f"{path}: expected sections, such as TRAIN, each with keys and values"])
     return [(str(section), str(key), value) for section, keys in content.items() for key, value in keys.items()]
@@ -165,7 +168,7 @@ def _literal(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 
@@ -203,6 +206,15 @@ def _finite(value: Any) -> float:
     if not math.isfinite(number):
         raise TypeError(describe_type(float))
     return number
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), MAX_SHOWN)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: a few lines of YAML may spell one without end."""
+    return reprlib.repr(value) if isinstance(value, list | tuple | dict | set) else repr(value)[:MAX_SHOWN]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ def plain_array(dtype: str, shape: Any, data: bytes, is_fortran: bool = False) -
         ValueError: another type, an impossible shape, or another number of bytes than both need.
     """
     if (dtype[1:] if dtype.startswith(BYTE_ORDERS) else dtype) not in PLAIN_TYPES:
-        raise ValueError(f"has the type {dtype[:20]!r}, which is none of numbers")
+        raise ValueError(f"has the type {dtype[:20]!r}; only numbers are read, object arrays never")
     check_shape(shape)
     numbers = np.dtype(dtype)
     expected = math.prod(shape) * numbers.itemsize

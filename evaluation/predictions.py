@@ -112,7 +112,10 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str] | N
         path = PROJECT / path  # the project's own label files are found from any working folder
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such label file; set MODEL.label_file, or -o MODEL.label_file=none")
-    names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
     if len(names) != num_classes:
         raise ValueError(
             f"{path}: names {len(names)} classes, but MODEL.num_classes is {num_classes}; "

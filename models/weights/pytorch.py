@@ -52,6 +52,11 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
     """In elements."""
 
+    @property
+    def num_bytes(self) -> int:
+        """What it takes once it is read."""
+        return math.prod(self.shape) * max(_item_size(self.storage.dtype), 4)
+
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < MAX_NUMBER  # type() and not isinstance(): True is no number here
@@ -147,14 +152,14 @@ def read_legacy(data: bytes, path: Path) -> tuple[Any, Callable[[Tensor], np.nda
     keys, _ = _unpickle(reader, path)
     storages: dict[str, bytes] = {}
     for key in keys if isinstance(keys, list) else []:
-        storage = named.get(key) if isinstance(key, str) else None
+        key = key if isinstance(key, str) else "?"
+        storage = named.get(key)
         try:
-            is_as_named = storage is not None and reader.take(8) == struct.pack("<q", storage.num_elements)
-            if not is_as_named:
+            if storage is None or reader.take(8) != struct.pack("<q", storage.num_elements):
                 raise Refused("it is not what the tensors name")
             storages[key] = reader.take(storage.num_elements * _item_size(storage.dtype))
         except Refused as error:
-            raise ValueError(f"{path}: damaged: the storage {str(key)[:20] if storage else '?'}: {error}") from error
+            raise ValueError(f"{path}: damaged: the storage {key[:20]!r}: {error}") from error
     return content, lambda tensor: _read_tensor(tensor, storages.get(tensor.storage.key), path)
 
 
@@ -177,14 +182,15 @@ def _unpickle(reader: PickleReader, path: Path) -> tuple[Any, dict[str, Storage]
 def _read_tensor(tensor: Tensor, data: bytes | None, path: Path) -> np.ndarray:
     storage, offset, shape, strides = tensor
     if data is None or len(data) != storage.num_elements * _item_size(storage.dtype):
-        raise ValueError(f"{path}: damaged: the storage {storage.key!r} is missing or cut")
+        raise ValueError(f"{path}: damaged: the storage {storage.key[:20]!r} is missing or cut")
     is_bfloat16 = storage.dtype == BFLOAT16
-    elements = from_bfloat16(np.frombuffer(data, "<u2")) if is_bfloat16 else np.frombuffer(data, storage.dtype)
+    elements = np.frombuffer(data, "<u2" if is_bfloat16 else storage.dtype)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if math.prod(shape) > len(elements) or (math.prod(shape) and last >= len(elements)):
+    if math.prod(shape) and last >= len(elements):
         raise ValueError(f"{path}: damaged: a tensor of shape {shape} is larger than its storage")
     byte_strides = [stride * elements.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(elements[offset:], shape, byte_strides).copy()
+    view = np.lib.stride_tricks.as_strided(elements[offset:], shape, byte_strides)
+    return from_bfloat16(view) if is_bfloat16 else view.copy()
 
 
 def _item_size(dtype: str) -> int:
