@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
+MAX_MESSAGE = 4000
 DEFAULT_CONFIG = "configs/tsn.txt"
 USE_GPU = {"auto": "auto", "true": True, "false": False}
 
@@ -120,12 +121,23 @@ def run(main: Callable[[], Any]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        if not (_raised_here(error) or getattr(error, "errno", None)):
+        if not is_mistake(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_shortened(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _shortened(message: str) -> str:
+    """A message that a terminal can hold: a damaged file may have a line of a million characters, and it quotes it."""
+    left_out = len(message) - MAX_MESSAGE
+    return message if left_out <= 0 else f"{message[:MAX_MESSAGE]} ... ({left_out:,} more characters)"
+
+
+def is_mistake(error: ValueError | OSError) -> bool:
+    """Whether an error is a user's mistake, whose message says all; see `run`."""
+    return _raised_here(error) or bool(getattr(error, "errno", None))
 
 
 def _raised_here(error: BaseException) -> bool:

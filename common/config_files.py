@@ -19,6 +19,10 @@ from typing import Any, NamedTuple
 import yaml
 
 MAX_SHOWN = 500  # characters of a stranger's text in a message
+YAML_ERRORS = (
+    yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What PyYAML raises: its own errors, and those of Python where a value is not what its tag says."""
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -146,7 +150,7 @@ def _read_ini(path: Path, text: str) -> list[tuple[str, str, Any]]:
 def _read_yaml(path: Path, text: str) -> list[tuple[str, str, Any]]:
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # the last three: out of its numbers
+    except YAML_ERRORS as error:
         raise ConfigError([f"{path}: not a valid YAML file: {_one_line(error)}"]) from error
     if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):
         raise ConfigError([f"{path}: expected sections, such as TRAIN, each with keys and values"])

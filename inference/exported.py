@@ -46,14 +46,16 @@ def read_card(path: str | Path) -> ExportCard:
         ValueError: it is damaged, or not of this project's making.
     """
     path = Path(path)
-    engine = _engine_of(path)
     try:
-        text = engine.card_text(path)
-        fields = {} if text is None else json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        text = _engine_of(path).card_text(path)
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path}: damaged description: {error}; export the model again") from error
     if text is None:
         raise ValueError(f"{path}: was not written by export.py, so its classes and frame size are not known")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged description: {error}; export the model again") from error
     hints = typing.get_type_hints(ExportCard)
     is_whole = fits(fields, dict) and fields.keys() == hints.keys()
     if not is_whole or not all(fits(fields[name], hint) for name, hint in hints.items()):
