@@ -83,6 +83,10 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
 def only_tuple(items: Any) -> tuple:
     """What a tuple, or a kind of it, is made of."""
     if type(items) is not tuple:
@@ -101,7 +105,9 @@ def _ordered_dict(pairs: Any = ()) -> collections.OrderedDict:
 
 
 ALLOWED: dict[tuple[str, str], Callable[..., Any] | None] = {
-    ("_codecs", "encode"): _encode,  # how protocol 2 spells bytes
+    ("_codecs", "encode"): _encode,  # how protocol 2 spells bytes, and
+    ("builtins", "bytes"): _no_bytes,  # none
+    ("__builtin__", "bytes"): _no_bytes,
     ("builtins", "tuple"): only_tuple,  # how paddle.save spells a tensor that lies in nested containers: (name, array)
     ("__builtin__", "tuple"): only_tuple,
     ("collections", "OrderedDict"): _ordered_dict,
