@@ -27,10 +27,15 @@ class PickleReader:
         self._encoding = encoding
 
     def take(self, num_bytes: int) -> bytes:
+        begun = self.pass_over(num_bytes)
+        return self._content[begun : self.position]
+
+    def pass_over(self, num_bytes: int) -> int:
+        """Where these bytes begin."""
         begun, self.position = self.position, self.position + num_bytes
         if self.position > self.num_bytes:
             raise Refused("it is cut: it goes on beyond the file's end")
-        return self._content[begun : self.position]
+        return begun
 
     def count(self, num_bytes: int) -> int:
         return int.from_bytes(self.take(num_bytes), "little")
@@ -49,7 +54,8 @@ class PickleReader:
 
     def text(self, num_bytes: int) -> str:
         """UTF-8; its length stands before it, in so many bytes."""
-        return self._decode(self.sized(num_bytes), "utf-8", "surrogatepass")
+        begun = self.pass_over(self.count(num_bytes))
+        return self._decode(memoryview(self._content)[begun : self.position], "utf-8", "surrogatepass")
 
     def string(self, num_bytes: int) -> str | bytes:
         """A string of Python 2; its length stands before it, in so many bytes."""
@@ -111,8 +117,8 @@ class PickleReader:
     def _decode_string(self, data: bytes) -> str | bytes:
         return data if self._encoding == "bytes" else self._decode(data, self._encoding)
 
-    def _decode(self, data: bytes, encoding: str, errors: str = "strict") -> str:
+    def _decode(self, data: bytes | memoryview, encoding: str, errors: str = "strict") -> str:
         try:
-            return data.decode(encoding, errors)
+            return str(data, encoding, errors)
         except UnicodeDecodeError as error:
             raise Refused(f"it has a text that is no {encoding}: {error.reason}") from None

@@ -16,7 +16,9 @@ if importlib.util.find_spec("paddle") is None:
 
 warnings.filterwarnings("ignore", message="No ccache found")  # Paddle 3 says so at every start; it asks nothing of us
 warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
-warnings.filterwarnings("ignore", message="You are using GPU version Paddle, but your CUDA")  # distributed.ranks says it
+warnings.filterwarnings(
+    "ignore", message="You are using GPU version Paddle, but your CUDA"
+)  # distributed.ranks says it
 
 
 def be_quiet_about_missing_cuda() -> None:

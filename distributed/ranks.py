@@ -67,7 +67,9 @@ def start(use_gpu: bool | str) -> Ranks:
         paddle.set_device("cpu")
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
         if is_for_gpus and use_gpu:
-            logger.info("no GPU is visible to this Paddle, which is built for GPUs: running on the CPU (--use_gpu=auto)")
+            logger.info(
+                "no GPU is visible to this Paddle, which is built for GPUs: running on the CPU (--use_gpu=auto)"
+            )
         _say_threads()
     return _join(environment) if environment.world_size > 1 else Ranks()
 

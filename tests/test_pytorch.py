@@ -78,7 +78,8 @@ def test_a_whole_model_is_refused_with_the_fix(tmp_path, legacy, monkeypatch):
 @pytest.mark.parametrize("change", [
     {"offset": 1}, {"shape": (25,)}, {"shape": (2**40,), "strides": (0,)}, {"shape": (-1,)}, {"strides": (2,)},
     {"shape": ("a",)}, {"num_elements": 23}, {"num_elements": 2**60}, {"shape": (10**6,), "strides": (0,)},
-    {"shape": (True, 24)}, {"shape": (2**62,)}, {"shape": (2**400,)}, {"offset": True}, {"offset": 2**80},
+    {"shape": (True, 24), "strides": (24, 1)}, {"shape": (0, 2**39, 2**39), "strides": (1, 1, 1)},
+    {"shape": (2**62,)}, {"shape": (2**400,)}, {"offset": True}, {"offset": 2**80},
     {"shape": (1,) * 65, "strides": (1,) * 65},
 ])  # fmt: skip
 @pytest.mark.parametrize("legacy", [False, True])
