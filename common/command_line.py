@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from common.console import silence
 
 PROJECT = Path(__file__).resolve().parent.parent
+MAX_MESSAGE = 4000
 DEFAULT_CONFIG = "configs/tsn.txt"
 LONGEST_MESSAGE = 400  # characters; what was typed may be a whole list
 USE_GPU = {"auto": "auto", "true": True, "false": False}
@@ -133,9 +134,9 @@ def run(main: Callable[[], Any]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        if not (_raised_here(error) or getattr(error, "errno", None)):
+        if not is_mistake(error):
             raise
-        _print_to(sys.stderr, f"error: {error}\n")
+        _print_to(sys.stderr, f"error: {_shortened(str(error))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -152,6 +153,17 @@ def _print_to(stream: TextIO | None, text: str) -> None:
         print(text, end="", file=stream, flush=True)
     except OSError:
         silence(stream.fileno())
+
+
+def _shortened(message: str) -> str:
+    """A message that a terminal can hold: a damaged file may have a line of a million characters, and it quotes it."""
+    left_out = len(message) - MAX_MESSAGE
+    return message if left_out <= 0 else f"{message[:MAX_MESSAGE]} ... ({left_out:,} more characters)"
+
+
+def is_mistake(error: ValueError | OSError) -> bool:
+    """Whether an error is a user's mistake, whose message says all; see `run`."""
+    return _raised_here(error) or bool(getattr(error, "errno", None))
 
 
 def _raised_here(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import configparser
 import difflib
 import math
 import reprlib
+import textwrap
 import types
 import typing
 from collections.abc import Iterable
@@ -20,6 +21,11 @@ import yaml
 LARGEST_NUMBER = 10**18  # of what a library may take for an index or a length
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
+MAX_SHOWN = 500  # characters of a stranger's text in a message
+YAML_ERRORS = (
+    yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What PyYAML raises: its own errors, and those of Python where a value is not what its tag says."""
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -156,15 +162,15 @@ def _read_ini(path: Path, text: str) -> list[tuple[str, str, Any]]:
     try:
         parser.read_string(text, source=str(path))
     except configparser.Error as error:
-        raise ConfigError([f"{path}: not a valid ini file: {' '.join(str(error).split())}"]) from error
+        raise ConfigError([f"{path}: not a valid ini file: {_one_line(error)}"]) from error
     return [(section, key, _literal(value)) for section in parser.sections() for key, value in parser[section].items()]
 
 
 def _read_yaml(path: Path, text: str) -> list[tuple[str, str, Any]]:
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date without its month, 1000 brackets
-        raise ConfigError([f"{path}: not a valid YAML file: {' '.join(str(error).split())}"]) from error
+    except YAML_ERRORS as error:
+        raise ConfigError([f"{path}: not a valid YAML file: {_one_line(error)}"]) from error
     if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):
         raise ConfigError([f"{path}: expected sections, such as TRAIN, each with keys and values"])
     return [(str(section), str(key), value) for section, keys in content.items() for key, value in keys.items()]
@@ -185,7 +191,7 @@ def _literal(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 
@@ -227,6 +233,10 @@ def _finite(value: Any) -> float:
     if not math.isfinite(number):
         raise TypeError(describe_type(float))
     return number
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), MAX_SHOWN)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -7,12 +7,13 @@ in `pick_indices`, a pure function: number of frames -> indices. It is asked aga
 import importlib.util
 import io
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from common.safe_pickle import load_pickle
 from datareader.selective import Doubt, decode_selectively
@@ -20,6 +21,12 @@ from datareader.video import Deadline, Video, VideoError
 
 PACKAGES = {"decord": ("decord", "decord"), "opencv": ("cv2", "opencv-python-headless")}
 """Decoder -> the module it needs, and the package that brings it, for those that are an extra install."""
+
+PICTURE_ERRORS = (
+    OSError, SyntaxError, TypeError, ValueError, OverflowError, IndexError, KeyError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow raises for what is no picture, a damaged one, or one that would fill the memory."""
 
 PickIndices = Callable[[int], np.ndarray]
 Prepare = Callable[[np.ndarray], np.ndarray]
@@ -88,24 +95,28 @@ def check_decoder(decoder: str) -> None:
 
 
 def decode_pkl(
-    path: str, pick_indices: PickIndices, prepare: Prepare = _as_it_is
+    path: str, pick_indices: PickIndices, timeout_sec: float | None = None, prepare: Prepare = _as_it_is
 ) -> tuple[str, object, list[np.ndarray]]:
     """Decode the picked frames of a pickled clip as the original's video2pkl writes it, under Python 2 or 3.
 
     Args:
         path: pickle of (video id, label, [JPEG bytes of each frame]).
         pick_indices, prepare: as for `decode_video`.
+        timeout_sec: time that the file may take, checked at every frame; None: any.
 
     Returns:
         The video id, the label as stored, and T frames of one size, uint8 RGB (H, W, 3).
 
     Raises:
-        VideoError: no such file, not such a pickle, or a frame is damaged.
+        VideoError: no such file, not such a pickle, a frame is damaged, or out of time.
     """
     if not Path(path).is_file():
         raise VideoError("no such file")
+    deadline = Deadline(timeout_sec)
     try:
-        content = load_pickle(path, encoding="bytes")
+        content = load_pickle(path, encoding="bytes", check=deadline.check)
+    except VideoError:
+        raise
     except ValueError as error:
         raise VideoError(str(error)) from error
     if not (isinstance(content, tuple | list) and len(content) == 3 and isinstance(content[2], list) and content[2]):
@@ -113,12 +124,21 @@ def decode_pkl(
     video_id, label, jpegs = content
     if isinstance(video_id, bytes):
         video_id = video_id.decode("utf-8", errors="backslashreplace")
-    keep = _keep(prepare)
-    try:
-        pictures = [keep(np.asarray(Image.open(io.BytesIO(jpegs[i])).convert("RGB"))) for i in pick_indices(len(jpegs))]
-    except (UnidentifiedImageError, OSError, TypeError, SyntaxError) as error:
-        raise VideoError(f"a frame is no readable JPEG: {error}") from error
+    if not isinstance(video_id, str | int):
+        raise VideoError("its video id is no text")
+    keep, pictures = _keep(prepare), []
+    for index in pick_indices(len(jpegs)):
+        deadline.check()
+        pictures.append(keep(_decode_jpeg(jpegs[index])))
     return str(video_id), label, _of_one_size(pictures)
+
+
+def _decode_jpeg(data: object) -> np.ndarray:
+    """One picture, uint8 RGB (H, W, 3). JPEG alone: Pillow would start other programs for some formats."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB"))
+    except PICTURE_ERRORS as error:
+        raise VideoError(f"a frame is no readable JPEG: {error}") from error
 
 
 def _decode_selective(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:

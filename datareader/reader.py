@@ -129,7 +129,7 @@ class ClipReader:
             return resize([picture], self.views.short_size)[0]
 
         if self.decoding.clip_format == "pkl":
-            video_id, label, frames = decode_pkl(record.path, pick_indices, prepare)
+            video_id, label, frames = decode_pkl(record.path, pick_indices, self.decoding.timeout_sec, prepare)
             label, doubt = self._checked(label), ""
         else:
             decoder, timeout_sec = self.decoding.decoder, self.decoding.timeout_sec
@@ -141,6 +141,7 @@ class ClipReader:
     def _checked(self, label: object) -> int | None:
         if self.num_classes is None:
             return None
-        if not isinstance(label, int) or not 0 <= label < self.num_classes:
-            raise VideoError(f"its stored label {label!r} is outside 0..{self.num_classes - 1}")
+        if type(label) is not int or not 0 <= label < self.num_classes:
+            shown = f"{label} is outside" if type(label) is int else "is none of"  # what else it is may have no end
+            raise VideoError(f"its stored label {shown} 0..{self.num_classes - 1}")
         return label

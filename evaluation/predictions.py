@@ -115,7 +115,7 @@ def read_class_names(path: str | Path | None, num_classes: int) -> list[str] | N
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
+        raise ValueError(f"{path}: not a text file in UTF-8: {error.reason} at byte {error.start}") from error
     if len(names) != num_classes:
         raise ValueError(
             f"{path}: names {len(names)} classes, but MODEL.num_classes is {num_classes}; "

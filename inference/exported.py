@@ -1,9 +1,11 @@
 """Models as files that need no code of this project: which engine runs them, and what they say of themselves."""
 
 import json
+import typing
 from pathlib import Path
 from typing import NamedTuple
 
+from common.plain_types import fits
 from inference.engines.engine import Engine
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.engines.paddle_inference import PaddleInference
@@ -44,13 +46,21 @@ def read_card(path: str | Path) -> ExportCard:
         ValueError: it is damaged, or not of this project's making.
     """
     path = Path(path)
-    text = _engine_of(path).card_text(path)
+    try:
+        text = _engine_of(path).card_text(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: damaged description: {error}; export the model again") from error
     if text is None:
         raise ValueError(f"{path}: was not written by export.py, so its classes and frame size are not known")
     try:
-        return ExportCard(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged description: {error}; export the model again") from error
+    hints = typing.get_type_hints(ExportCard)
+    is_whole = fits(fields, dict) and fields.keys() == hints.keys()
+    if not is_whole or not all(fits(fields[name], hint) for name, hint in hints.items()):
+        raise ValueError(f"{path}: damaged description: it has not the entries it should; export the model again")
+    return ExportCard(**fields)
 
 
 def _engine_of(path: Path) -> type:

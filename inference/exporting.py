@@ -6,6 +6,7 @@ and give `probabilities` and `features`, as engines/eager.py does.
 """
 
 import importlib.util
+import inspect
 import json
 import logging
 import statistics
@@ -54,7 +55,11 @@ def write_onnx(paddle_folder: Path, path: Path) -> None:
     import paddle2onnx
 
     program = program_file(paddle_folder)
-    paddle2onnx.export(str(program), str(program.with_suffix(".pdiparams")), str(path), OPSET)
+    # Without Polygraphy, which folds constants as ONNX Runtime does anyway: paddle2onnx 2 lets it install packages from
+    # a foreign index while it runs, and then the file depends on whether it could.
+    can_fold = "optimize_tool" in inspect.signature(paddle2onnx.export).parameters
+    options = {"optimize_tool": "None"} if can_fold else {}
+    paddle2onnx.export(str(program), str(program.with_suffix(".pdiparams")), str(path), OPSET, **options)
     content = onnx.load(str(path))
     _name_ends(content.graph)
     card = content.metadata_props.add()

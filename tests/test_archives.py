@@ -1,6 +1,8 @@
 import io
 import os
+import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -115,3 +117,69 @@ def test_a_wrong_sum_at_the_end_of_gzip_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="sum.tar.gz: damaged"):
         list(tar_files(path))
+
+
+def test_a_sparse_member_is_refused(tmp_path):
+    """Its holes become zeros: 2,560 bytes would unpack to 4.8 GB."""
+    info = tarfile.TarInfo("weights/fc")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (4 << 30, 0)  # where the only piece lies, and its length
+    header[483:495] = b"%011o\0" % (4 << 30)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "sparse.tar").write_bytes(bytes(header) + bytes(2048))
+    with pytest.raises(ValueError, match="sparse.tar: .*'weights/fc' is a sparse file"):
+        list(tar_files(tmp_path / "sparse.tar"))
+
+
+@pytest.mark.parametrize("key", ["comment", "GNU.sparse.map"])
+def test_headers_are_limited_too(tmp_path, key):
+    """They are read into memory, and a few of them are made into lists."""
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("a")
+        info.pax_headers = {key: "0," * 1_000_000 + "0"}
+        archive.addfile(info)
+    with pytest.raises(ValueError, match="x.tar.gz: .*unpacks to more than 1048576 bytes"):
+        list(tar_files(tmp_path / "x.tar.gz"))
+
+
+@pytest.mark.parametrize("size", [-1, -512, -(1 << 40)])
+def test_a_member_of_less_than_nothing_is_refused(tmp_path, size):
+    info = tarfile.TarInfo("a")
+    info.size = size
+    (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    with pytest.raises(ValueError, match="x.tar: "):
+        list(tar_files(tmp_path / "x.tar"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_in_one_go_are_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", method) as archive:
+        archive.writestr("a.npy", bytes(1000))
+    with pytest.raises(ValueError, match="x.npz: .*packs 'a.npy' by another method than deflate"):
+        zip_files(tmp_path / "x.npz")
+
+
+def test_a_member_that_is_larger_than_it_claims_fills_no_memory(tmp_path):
+    num_bytes = 64 << 20
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(num_bytes))
+    content = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "x.npz").write_bytes(content.replace(num_bytes.to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="x.npz: damaged archive"):
+            zip_files(tmp_path / "x.npz")
+        assert tracemalloc.get_traced_memory()[1] < num_bytes / 8
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    local = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 20, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    entry = struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
+    (tmp_path / "x.npz").write_bytes(local + entry + end)
+    with pytest.raises(ValueError, match="x.npz: .*has a member without a name"):
+        zip_files(tmp_path / "x.npz")

@@ -97,6 +97,35 @@ def test_incomplete_and_damaged_checkpoints_are_refused_by_name(tmp_path, name):
         load_training_state(folder)
 
 
+@pytest.mark.parametrize("change", [
+    {"epoch": "3"}, {"epoch": True}, {"step": None}, {"sums": ["1"]}, {"broken": [1]}, {"history": {}}, {"serial": 1.5},
+    {"files": []}, {"files": {"model.pdparams": 3}}, {"files": {"model.pdparams": {}}},
+    {"files": {"../x": {"bytes": 1, "sha256": ""}}}, {"files": {"state.json/x": {"bytes": 1, "sha256": ""}}},
+])  # fmt: skip
+def test_a_state_of_other_types_is_refused_by_name_and_passed_over(tmp_path, change):
+    save_checkpoint(tmp_path / "TSN_epoch0", snapshot())
+    state = tmp_path / "TSN_epoch0" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | change))
+    with pytest.raises(ValueError, match="state.json: damaged training state: it"):
+        load_training_state(tmp_path / "TSN_epoch0")
+    assert Checkpoints(tmp_path, "TSN").newest() is None
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, "\xff", "3"])
+def test_a_state_that_is_no_json_of_a_state_is_refused_by_name(tmp_path, text):
+    save_checkpoint(tmp_path / "TSN_epoch0", snapshot())
+    (tmp_path / "TSN_epoch0" / "state.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="state.json: damaged training state: "):
+        load_training_state(tmp_path / "TSN_epoch0")
+
+
+def test_an_optimizers_file_of_other_things_than_arrays_is_refused(tmp_path):
+    made = snapshot()
+    save_checkpoint(tmp_path / "TSN_epoch0", made._replace(training={"weight.velocity": "fast"}))
+    with pytest.raises(ValueError, match="optimizer.pdopt: damaged training state: holds other things than arrays"):
+        load_training_state(tmp_path / "TSN_epoch0")
+
+
 def test_the_newest_whole_checkpoint_is_found_and_others_are_named(tmp_path, caplog):
     checkpoints = Checkpoints(tmp_path, "TSN")
     assert checkpoints.newest() is None and checkpoints.last_good() == "there is no checkpoint yet"

@@ -1,3 +1,5 @@
+import os
+import re
 import subprocess
 
 import pytest
@@ -42,7 +44,37 @@ def test_without_sums_there_is_nothing_to_compare(tmp_path):
     checksums.verify(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["no sum", "0" * 64 + "  ../a", "0" * 63 + "  a"])
+@pytest.mark.parametrize("flags", [["-b"], ["--tag"], []])
+def test_what_sha256sum_writes_is_read(tmp_path, flags):
+    names = ["a", "two  words", "*star", "back\\slash", "two\nlines", os.fsdecode(b"\xff\xfe"), "sub/inside", "(x) = y"]
+    (tmp_path / "sub").mkdir()
+    for name in names:
+        (tmp_path / name).write_bytes(os.fsencode(name))
+    for prefix, change in (("", bytes), ("./", bytes), ("", bytes.upper if not flags else bytes)):
+        command = ["sha256sum", *flags, "--", *[prefix + name for name in names]]
+        sums = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
+        sums = re.sub(rb"\b[0-9a-f]{64}\b", lambda found: change(found[0]), sums)  # noqa: B023
+        (tmp_path / "SHA256SUMS").write_bytes(sums)
+        checksums.verify(tmp_path)
+        for name in names:
+            (tmp_path / name).write_bytes(b"changed")
+            with pytest.raises(ValueError, match="has changed since its SHA-256"):
+                checksums.verify(tmp_path)
+            (tmp_path / name).write_bytes(os.fsencode(name))
+
+
+def test_names_of_any_bytes_are_written_as_sha256sum_reads_them(tmp_path):
+    for name in (os.fsdecode(b"\xff"), "two\nlines", "back\\slash"):
+        (tmp_path / name).write_bytes(b"one")
+    checksums.record(tmp_path)
+    checksums.verify(tmp_path)
+    assert len(checksums.fingerprint(tmp_path)) == 64
+    subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "line", ["no sum", "0" * 64 + "  ../a", "0" * 63 + "  a", "0" * 64 + "  /etc/x", "0" * 64 + "  "]
+)
 def test_a_damaged_sums_file_is_refused(tmp_path, line):
     (tmp_path / "SHA256SUMS").write_text(line)
     with pytest.raises(ValueError, match="SHA256SUMS: damaged"):

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from common.config_files import ConfigError
@@ -138,12 +140,29 @@ def test_wrong_values_are_refused(override, part):
         ("a.yaml", "TRAIN:\n  learning_rate: .inf", "expected a number, got inf"),
         ("a.yaml", 'TRAIN:\n  filelist: "a\\0b"', "expected text or none, got 'a.x00b'"),
         ("a.txt", "[TRAIN]\nlearning_rate = " + "9" * 400, "expected a number, got 999"),
+        ("a.yaml", "TRAIN: {epoch: 2001-99-99}", "not a valid YAML file: month must be"),
+        ("a.yaml", "TRAIN: {epoch: !!bool perhaps}", "not a valid YAML file"),
+        ("a.yaml", "TRAIN: {epoch: !!timestamp x}", "not a valid YAML file"),
+        ("a.yaml", "TRAIN: {epoch: !!int ''}", "not a valid YAML file"),
+        ("a.yaml", f"TRAIN: {{epoch: {'1' * 5000}}}", "not a valid YAML file"),
+        ("a.yaml", "TRAIN: " + "{a: " * 3000, "not a valid YAML file: maximum recursion depth"),
+        ("a.txt", "[TRAIN]\nepoch = {[]: 1}\n", "expected a whole number, got '{\\[\\]: 1}'"),
     ],
 )
 def test_unreadable_files_are_refused(tmp_path, name, text, part):
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=part):
         load_config(tmp_path / name)
+
+
+def test_values_without_end_are_not_printed_whole(tmp_path):
+    """A few lines of YAML may spell 2^60 words."""
+    lines = ["  a0: &a0 [x, x]"] + [f"  a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60)]
+    (tmp_path / "a.yaml").write_text("\n".join(["TRAIN:", *lines, "  epoch: *a59", "  momentum: &me [*me]"]))
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "a.yaml")
+    assert re.search(r"\[TRAIN\] epoch: expected a whole number, got \[+\.\.\.\]", str(caught.value))
+    assert max(map(len, caught.value.mistakes)) < 2000
 
 
 def test_missing_file_is_named():

@@ -1,16 +1,25 @@
 import gc
+import io
+import os
 import pickle
+import subprocess
+import sys
+import time
 import weakref
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import datareader.video
 from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import DECODERS, VideoError, check_decoder, decode_pkl, decode_video
 from datareader.stream import play
 from kinds import with_matrix
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -145,18 +154,82 @@ def test_broken_files_are_video_errors(tmp_path, video):
 
 
 def test_pkl_written_by_python_3(tmp_path):
-    from io import BytesIO
-
-    from PIL import Image
-
     jpegs = []
     for frame in grey_frames(4):
-        buffer = BytesIO()
+        buffer = io.BytesIO()
         Image.fromarray(frame).save(buffer, "jpeg")
         jpegs.append(buffer.getvalue())
     (tmp_path / "clip.pkl").write_bytes(pickle.dumps(("an id", 2, jpegs)))
     video_id, label, frames = decode_pkl(str(tmp_path / "clip.pkl"), lambda n: np.array([n - 1, 1]))
     assert (video_id, label, frame_numbers(frames)) == ("an id", 2, [3, 1])
+
+
+def picture(kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(grey_frames(1)[0]).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "EPS", "BMP"])
+def test_pictures_of_a_pkl_are_jpegs_and_nothing_else(tmp_path, kind):
+    """For an EPS, Pillow would start Ghostscript, which runs the program that it is."""
+    (tmp_path / "clip.pkl").write_bytes(pickle.dumps(("id", 0, [picture(kind)])))
+    with pytest.raises(VideoError, match="a frame is no readable JPEG"):
+        decode_pkl(str(tmp_path / "clip.pkl"), np.arange)
+
+
+def test_a_picture_that_would_fill_the_memory_is_unreadable(tmp_path):
+    jpeg = picture("JPEG")
+    height, width = (side.to_bytes(2, "big") for side in (48, 64))
+    assert height + width in jpeg
+    (tmp_path / "clip.pkl").write_bytes(pickle.dumps(("id", 0, [jpeg.replace(height + width, b"\xff\xdc" * 2)])))
+    with pytest.raises(VideoError, match="a frame is no readable JPEG: Image size .* could be decompression bomb"):
+        decode_pkl(str(tmp_path / "clip.pkl"), np.arange)
+
+
+def test_a_pkl_obeys_the_time_limit(tmp_path):
+    (tmp_path / "clip.pkl").write_bytes(pickle.dumps(("id", 0, [picture("JPEG")])))
+    with pytest.raises(VideoError, match="^takes longer than 1e-09 s to read$"):
+        decode_pkl(str(tmp_path / "clip.pkl"), np.arange, timeout_sec=1e-9)
+
+
+def test_the_time_limit_counts_between_pictures(tmp_path):
+    (tmp_path / "clip.pkl").write_bytes(pickle.dumps(("id", 0, [picture("JPEG")])))
+
+    def pick_late(num_frames: int) -> np.ndarray:
+        time.sleep(0.3)
+        return np.arange(num_frames)
+
+    with pytest.raises(VideoError, match="takes longer than 0.2 s to read"):
+        decode_pkl(str(tmp_path / "clip.pkl"), pick_late, timeout_sec=0.2)
+
+
+ENDLESS = b")q\x000" + b"h\x00h\x00\x86q\x000" * 40 + b"h\x00"  # each tuple holds the one before twice
+
+
+def test_what_a_pkl_holds_is_never_printed_whole(tmp_path):
+    jpeg = picture("JPEG")
+    frames = b"]B" + len(jpeg).to_bytes(4, "little") + jpeg + b"a"
+    (tmp_path / "id.pkl").write_bytes(b"\x80\x03" + ENDLESS + b"K\0" + frames + b"\x87.")
+    (tmp_path / "label.pkl").write_bytes(b"\x80\x03X\x02\0\0\0id" + ENDLESS + frames + b"\x87.")
+    (tmp_path / "pkl.list").write_text("id.pkl\nlabel.pkl\n")
+    code = """
+import sys, numpy
+from conftest import clip_reader
+from datareader.records import read_list
+reader = clip_reader(read_list(sys.argv[1], "pkl"), clip_format="pkl", num_classes=3)
+for index in range(2):
+    print(reader.read(0, index, numpy.empty(reader.clip_shape, numpy.uint8)).unreadable[0][1])
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "pkl.list"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert done.stdout.splitlines() == ["its video id is no text", "its stored label is none of 0..2"], done.stderr
 
 
 @pytest.mark.parametrize("content", [("id", 0, []), ("id", 0), {"a": 1}, ("id", 0, [b"no jpeg"]), ("id", 0, [3])])

@@ -121,6 +121,15 @@ def test_another_archive_than_the_first_time_is_refused(server, home, tmp_path):
     assert names(home) == ["tsn_kinetics.tar.gz.sha256"]
 
 
+@pytest.mark.parametrize("length", ["abc", "-5", "1e3", "9" * 5000, "\xb2"])
+def test_a_length_that_is_none_is_told(server, home, length):
+    server.length = length
+    with pytest.raises(
+        OSError, match="tsn_kinetics.tar.gz: cannot be downloaded .the server says that '.*' bytes follow"
+    ):
+        published_weights(TSN_KINETICS)
+
+
 def test_404_is_told_at_once(server, home):
     server.status = 404
     with pytest.raises(OSError) as caught:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,39 @@ def test_mistakes(exports, weights, flags, small_set, tmp_path):
     (tmp_path / "model.onnx.sha256").write_text(exports["onnx"].with_name("model.onnx.sha256").read_text())
     with pytest.raises(ValueError, match="model.onnx"):
         infer.main([f"--weights={damaged}", f"--save_dir={tmp_path}"])
+
+
+@pytest.mark.parametrize("text", [
+    b"\xff", b"[" * 100_000, b"[]", b"{}", b"1" * 5000, b'{"class_names": [1]}',
+])  # fmt: skip
+def test_a_damaged_card_is_told_in_one_line(exports, tmp_path, text):
+    (tmp_path / "export.json").write_bytes(text)
+    with pytest.raises(ValueError, match=f"{tmp_path}: damaged description: .*; export the model again"):
+        read_card(tmp_path)
+    card = json.loads((exports["paddle"] / "export.json").read_text(encoding="utf-8"))
+    assert read_card(exports["paddle"])._asdict() == card
+    for change in ({"num_classes": "3"}, {"class_names": "abc"}, {"clip_shape": None}, {"config": 3}, {"more": 1}):
+        (tmp_path / "export.json").write_text(json.dumps({**card, **change}))
+        with pytest.raises(ValueError, match="it has not the entries it should"):
+            read_card(tmp_path)
+
+
+def test_onnx_is_written_without_installing_anything_and_the_same_in_every_folder(exports, tmp_path, monkeypatch):
+    """paddle2onnx 2 lets Polygraphy run pip for what it misses."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"a program is started: {arguments}")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setitem(sys.modules, "onnx_graphsurgeon", None)
+    contents = []
+    for name in ("plain", "with a space"):
+        folder = tmp_path / name / "folder"
+        shutil.copytree(exports["paddle"], folder)
+        exporting.write_onnx(folder, tmp_path / name / "model.onnx")
+        contents.append((tmp_path / name / "model.onnx").read_bytes())
+    assert contents[0] == contents[1] == exports["onnx"].read_bytes()
+    assert not any(name.startswith("polygraphy") for name in sys.modules)
 
 
 def test_paddle_2_does_not_crash_on_what_paddle_3_wrote(exports, tmp_path, monkeypatch):

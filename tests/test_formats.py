@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from formula_weights import write_original_folder
 from models.weights import formats
+from models.weights.files import read_weights
 from models.weights.formats import read_arrays
 from torch_files import save
 
@@ -231,3 +232,54 @@ def test_a_file_that_does_not_belong_into_a_folder_of_variables_is_named(tmp_pat
     (folder / "notes").write_bytes(b"what is this?")
     with pytest.raises(ValueError, match="folder: its file notes does not begin as a variable"):
         read_arrays(folder)
+
+
+def safetensors_file(path: Path, header: bytes, data: bytes) -> Path:
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
+
+
+@pytest.mark.parametrize("length", [0x80, 0x4B50, 0x8B1F])
+def test_safetensors_whose_length_looks_like_another_format(tmp_path, length):
+    """Their first byte is a pickle's, or the first two are a zip's or a gzip's."""
+    header = b'{"conv1_weights":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'.ljust(length)
+    read = read_arrays(safetensors_file(tmp_path / "x", header, np.arange(3, dtype="<f4").tobytes()))
+    assert read["conv1_weights"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("shape, data", [([1] * 65, b"1234"), ([2**62, 0], b""), ([0, 2**40, 2**40], b"")])
+def test_impossible_shapes_of_safetensors(tmp_path, shape, data):
+    header = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, len(data)]}}
+    safetensors_file(tmp_path / "x", json.dumps(header).encode(), data)
+    with pytest.raises(ValueError, match="x: damaged safetensors file: a has an impossible shape"):
+        read_arrays(tmp_path / "x")
+
+
+@pytest.mark.parametrize("header", [
+    b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"{'descr': [('a', '<f4')], 'shape': (1,)}",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"-" * 9000 + b"1,), }", b"{" * 900,
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }",
+    b"{'descr': '<U1', 'fortran_order': True, 'shape': ()}",
+])  # fmt: skip
+def test_npy_headers_of_no_array_of_numbers(tmp_path, header):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + b"1234")
+    with pytest.raises(ValueError, match="x.npz: its member a.npy is no array of numbers: it h"):
+        read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    "array", [np.asfortranarray(ARRAYS["conv1_weights"]), np.array(1.5), np.zeros((0, 3)), np.ones(2, ">f4")]
+)
+def test_npz_of_every_order(tmp_path, array):
+    np.savez(tmp_path / "x.npz", array=array)
+    (read,) = read_arrays(tmp_path / "x.npz").values()
+    assert read.dtype == array.dtype and read.shape == array.shape and np.array_equal(read, array)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "two\nlines"])
+def test_names_that_are_none(tmp_path, name):
+    np_file = {name: np.ones(1, np.float32)}
+    safetensors.numpy.save_file(np_file, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="x.safetensors: has a tensor whose name is none"):
+        read_weights(tmp_path / "x.safetensors")

@@ -1,6 +1,7 @@
 """PyTorch's files: tests/reference/pytorch holds two that PyTorch 2.13.0 wrote, of the same state dict."""
 
 import pickle
+import subprocess
 import sys
 import types
 import zipfile
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from formula_weights import REFERENCE
+from models.weights import formats
 from models.weights.formats import read_arrays
 from models.weights.pytorch import read_legacy
 from torch_files import HistoryBuffer, save
 
+ROOT = REFERENCE.parent.parent
 FOLDER = REFERENCE / "pytorch"
 BASE = np.arange(24, dtype=np.float32)
 EXPECTED = {
@@ -74,12 +77,35 @@ def test_a_whole_model_is_refused_with_the_fix(tmp_path, legacy, monkeypatch):
 
 @pytest.mark.parametrize("change", [
     {"offset": 1}, {"shape": (25,)}, {"shape": (2**40,), "strides": (0,)}, {"shape": (-1,)}, {"strides": (2,)},
-    {"shape": ("a",)}, {"num_elements": 23}, {"num_elements": 2**60},
+    {"shape": ("a",)}, {"num_elements": 23}, {"num_elements": 2**60}, {"shape": (10**6,), "strides": (0,)},
+    {"shape": (True, 24), "strides": (24, 1)}, {"shape": (0, 2**39, 2**39), "strides": (1, 1, 1)},
+    {"shape": (2**62,)}, {"shape": (2**400,)}, {"offset": True}, {"offset": 2**80},
+    {"shape": (1,) * 65, "strides": (1,) * 65},
 ])  # fmt: skip
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_tensor_never_reaches_beyond_its_storage(tmp_path, legacy, change):
     with pytest.raises(ValueError, match="x.pth: "):
         read_arrays(save(tmp_path / "x.pth", {"a": BASE}, legacy, change))
+
+
+def test_many_tensors_of_one_storage_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MAX_UNPACKED_BYTES", 1000)
+    shared = BASE.copy()
+    read_arrays(save(tmp_path / "few.pth", {str(number): shared for number in range(10)}))
+    with pytest.raises(ValueError, match="many.pth: claims to unpack to 1056 bytes, which no weights need"):
+        read_arrays(save(tmp_path / "many.pth", {str(number): shared for number in range(11)}))
+
+
+def test_what_a_damaged_legacy_file_begins_with_is_not_printed(tmp_path):
+    """It may have no end: here each tuple holds the one before twice."""
+    endless = b"\x80\x02)q\x000" + b"h\x00h\x00\x86q\x000" * 40 + b"h\x00."
+    content = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + endless + pickle.dumps({}, 2)
+    (tmp_path / "x.pth").write_bytes(content)
+    code = (
+        "import sys; from models.weights.pytorch import read_legacy; read_legacy(open(sys.argv[1], 'rb').read(), 'x')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.pth"], cwd=ROOT, capture_output=True, timeout=120)
+    assert b"x: unknown kind of PyTorch file (version unknown)" in done.stderr
 
 
 def test_big_endian_files_are_refused(tmp_path):

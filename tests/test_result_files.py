@@ -85,3 +85,9 @@ def test_label_files():
         read_class_names("dataset/kinetics/kinetics400_labels.txt", 6)
     with pytest.raises(FileNotFoundError, match="nowhere.txt: no such label file"):
         read_class_names("nowhere.txt", 6)
+
+
+def test_a_label_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "labels.txt").write_bytes("abc\nü".encode("latin-1"))
+    with pytest.raises(ValueError, match="labels.txt: not a text file in UTF-8: .* at byte 4"):
+        read_class_names(tmp_path / "labels.txt", 2)

@@ -22,6 +22,8 @@ class Server(ThreadingHTTPServer):
         """Bytes of the whole file after which each connection ends."""
         self.num_cuts = 10**9
         self.knows_ranges = True
+        self.length: str | None = None
+        """What it says instead of the length that follows."""
         self.pause_sec = 0.0
         """Between blocks of 64 KiB."""
 
@@ -45,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("Content-Length", server.length or str(len(content) - start))
         self.end_headers()
         end = len(content)
         if server.cut_after is not None and server.num_cuts > 0:

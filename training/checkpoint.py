@@ -9,6 +9,7 @@ import json
 import logging
 import platform
 import shutil
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import paddle
 from filelock import FileLock, Timeout
 
 from common import checksums
+from common.plain_types import fits
 from common.safe_pickle import load_pickle
 from common.whole_file import sync
 
@@ -256,6 +258,8 @@ def verify_checkpoint(folder: Path) -> TrainingState:
     state = _read_state(folder)
     sums = checksums.recorded(folder / checksums.FOLDER_SUMS)
     for name, expected in _read_json(folder)["files"].items():
+        if name not in (MODEL_FILE, OPTIMIZER_FILE, CONFIG_FILE) or not {"bytes", "sha256"} <= expected.keys():
+            raise ValueError(f"{folder / STATE_FILE}: damaged training state: its list of files is none")
         size = (folder / name).stat().st_size
         if size != expected["bytes"]:
             raise ValueError(f"{folder / name}: has {size} bytes and had {expected['bytes']}: it is incomplete")
@@ -279,26 +283,29 @@ def load_training_state(path: str | Path) -> tuple[TrainingState, dict[str, np.n
         raise FileNotFoundError(f"{path}: no such checkpoint; correct --resume")
     if not any((path / name).is_file() for name in (OPTIMIZER_FILE, STATE_FILE)):
         return None
-    return verify_checkpoint(path), load_pickle(path / OPTIMIZER_FILE)
+    state, arrays = verify_checkpoint(path), load_pickle(path / OPTIMIZER_FILE)
+    if not isinstance(arrays, dict) or not all(isinstance(array, np.ndarray | np.generic) for array in arrays.values()):
+        raise ValueError(f"{path / OPTIMIZER_FILE}: damaged training state: holds other things than arrays by name")
+    return state, arrays
 
 
 def _read_state(folder: Path) -> TrainingState:
     content = _read_json(folder)
-    try:
-        return TrainingState(**{name.name: content[name.name] for name in dataclasses.fields(TrainingState)})
-    except KeyError as error:
-        raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no {error}") from error
+    for name, hint in typing.get_type_hints(TrainingState).items():
+        if name not in content:
+            raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no {name!r}")
+        if not fits(content[name], hint):
+            raise ValueError(f"{folder / STATE_FILE}: damaged training state: its {name} is of another type")
+    return TrainingState(**{field.name: content[field.name] for field in dataclasses.fields(TrainingState)})
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{folder / STATE_FILE}: damaged training state: {error}") from error
-    if not (
-        isinstance(content, dict) and isinstance(content.get("files"), dict) and isinstance(content.get("serial"), int)
-    ):
-        raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no list of files, or no serial number")
+    if not isinstance(content, dict) or not fits(content.get("files"), dict[str, dict]):
+        raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no list of files")
     return content
 
 

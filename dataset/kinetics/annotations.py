@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 COLUMNS = "label,youtube_id,time_start,time_end,split"
+MAX_DIGITS = 9  # of a time in seconds
 
 
 class Row(NamedTuple):
@@ -64,7 +65,7 @@ def _read_row(cells: dict[str, str], path: Path, place: str) -> Row:
     times = [cells.get(column, "").strip() for column in ("time_start", "time_end")]
     if not any(times):
         return Row(place, cells, split, label, [youtube_id, f"{youtube_id}_*"])
-    if not all(map(str.isdecimal, times)):
+    if not all(time.isdecimal() and len(time) <= MAX_DIGITS for time in times):
         raise ValueError(f"{place}: time_start {times[0]!r}, time_end {times[1]!r}: whole seconds are expected")
     start, end = map(int, times)
     names = [f"{youtube_id}_{start:06d}_{end:06d}", f"{youtube_id}_{start}_{end}", youtube_id]

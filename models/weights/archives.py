@@ -1,6 +1,7 @@
 """tar and zip archives of strangers: every member checked before it is read, and a limit on what they unpack to."""
 
 import gzip
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -10,6 +11,11 @@ from typing import BinaryIO
 
 MAX_UNPACKED_BYTES = 2 << 30
 """More than any ResNet needs, with its optimizer state and in float64; an archive that claims more is refused."""
+HEADER_BYTES = 1 << 20
+"""What all that is no file's content may take in a tar archive: names, padding, attributes."""
+PIECE_BYTES = 1 << 20
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Of zip archives. The others of the standard library unpack a member in one go, however much it becomes."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 ARCHIVE_ERRORS = (
@@ -17,8 +23,9 @@ ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
     zlib.error,
+    struct.error,
     EOFError,
-    NotImplementedError,  # a compression method that zipfile does not know
+    NotImplementedError,  # a version of zip that zipfile does not know
     RuntimeError,  # an encrypted member
     ValueError,
     OverflowError,
@@ -27,17 +34,23 @@ ARCHIVE_ERRORS = (
 
 
 class _LimitedReader:
-    """A stream that refuses to give more than so many bytes in all, whatever the archive's headers claim."""
+    """A stream that refuses to give more than it is allowed to, whatever the archive's headers claim."""
 
-    def __init__(self, stream: BinaryIO, limit: int):
+    def __init__(self, stream: BinaryIO):
         self.stream = stream
-        self.left = limit
+        self.num_read = 0
+        self.allowed = min(HEADER_BYTES, MAX_UNPACKED_BYTES)
+
+    def allow(self, num_bytes: int) -> None:
+        self.allowed += num_bytes
+        if self.allowed > MAX_UNPACKED_BYTES:
+            raise ValueError(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes, which no weights need")
 
     def read(self, size: int) -> bytes:
-        content = self.stream.read(min(size, self.left + 1))
-        self.left -= len(content)
-        if self.left < 0:
-            raise ValueError(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes, which no weights need")
+        content = self.stream.read(min(size, self.allowed - self.num_read + 1))
+        self.num_read += len(content)
+        if self.num_read > self.allowed:
+            raise ValueError(f"unpacks to more than {self.allowed} bytes, which its files do not need")
         return content
 
 
@@ -58,24 +71,33 @@ def tar_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     with path.open("rb") as file:
         is_gzipped = file.read(2) == GZIP_MAGIC
         file.seek(0)
-        stream = _LimitedReader(gzip.GzipFile(fileobj=file) if is_gzipped else file, MAX_UNPACKED_BYTES)
+        stream = _LimitedReader(gzip.GzipFile(fileobj=file) if is_gzipped else file)
         try:
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
-                    name = PurePosixPath(member.name)
-                    if name.is_absolute() or ".." in name.parts or "\\" in member.name or ":" in member.name:
-                        raise ValueError(f"its member {member.name!r} would lie outside of the archive's folder")
-                    if member.isdir():
-                        continue
-                    if not member.isreg():
-                        raise ValueError(f"its member {member.name!r} is a link or a device, not a file")
-                    if member.size > MAX_UNPACKED_BYTES:
-                        raise ValueError(f"its member {member.name!r} claims {member.size} bytes")
-                    yield name, archive.extractfile(member).read()
-            while stream.read(1 << 20):  # gzip checks its sum at the end, which tarfile need not reach
+                    if _checked_member(member):
+                        stream.allow(member.size)
+                        yield PurePosixPath(member.name), archive.extractfile(member).read()
+            while stream.read(PIECE_BYTES):  # gzip checks its sum at the end, which tarfile need not reach
                 pass
         except ARCHIVE_ERRORS as error:
             raise ValueError(f"{path}: damaged or unsafe archive: {error}") from error
+
+
+def _checked_member(member: tarfile.TarInfo) -> bool:
+    """Whether a member of a tar archive is a file, and not a folder; ValueError if it is anything else."""
+    name, shown = PurePosixPath(member.name), repr(member.name[:100])
+    if name.is_absolute() or ".." in name.parts or "\\" in member.name or ":" in member.name:
+        raise ValueError(f"its member {shown} would lie outside of the archive's folder")
+    if member.isdir():
+        return False
+    if not member.isreg():
+        raise ValueError(f"its member {shown} is a link or a device, not a file")
+    if member.issparse():
+        raise ValueError(f"its member {shown} is a sparse file, which weights never are")
+    if not 0 <= member.size <= MAX_UNPACKED_BYTES:
+        raise ValueError(f"its member {shown} claims {member.size} bytes")
+    return True
 
 
 def flat_tar_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -102,9 +124,23 @@ def zip_files(path: Path) -> dict[str, bytes]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            claimed = sum(info.file_size for info in archive.infolist())
+            members = archive.infolist()
+            claimed = sum(member.file_size for member in members)
             if claimed > MAX_UNPACKED_BYTES:
                 raise ValueError(f"claims to unpack to {claimed} bytes, which no weights need")
-            return {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
+            if not all(member.filename for member in members):
+                raise ValueError("has a member without a name")
+            return {member.filename: _unpack(archive, member) for member in members if not member.is_dir()}
     except (*ARCHIVE_ERRORS, OSError) as error:  # OSError: a wrong offset sends it to a place before the file
         raise ValueError(f"{path}: damaged archive: {error}") from error
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member of a zip archive, piece by piece: in one go, a member may become more than it claims."""
+    if member.compress_type not in METHODS:
+        raise ValueError(f"packs {member.filename[:100]!r} by another method than deflate")
+    pieces = []
+    with archive.open(member) as file:
+        while piece := file.read(PIECE_BYTES):
+            pieces.append(piece)
+    return b"".join(pieces)

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 SERVER = "https://paddlemodels.bj.bcebos.com/video_classification"
 HOME = "~/.paddle/weights"
 TIMEOUT_SEC = 30
+MAX_DIGITS = 15  # of a length
 RETRY_PAUSES_SEC = (1, 2, 4, 8)
 """Before each further try after one that brought nothing."""
 RETRIED_STATUS = (408, 429, 500, 502, 503, 504)
@@ -165,6 +166,8 @@ def _transfer(url: str, partial: Path) -> None:
         if response.status != http.client.PARTIAL_CONTENT:
             start = 0  # the server sends the whole file
         length = response.headers.get("Content-Length")
+        if length and not (length.isascii() and length.isdecimal() and len(length) <= MAX_DIGITS):
+            raise ConnectionError(f"the server says that {length[:40]!r} bytes follow")
         total = start + int(length) if length else None
         logger.info("downloading %s to %s%s", url, partial.parent, f", from byte {start} on" if start else "")
         with (

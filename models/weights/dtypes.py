@@ -5,4 +5,4 @@ import numpy as np
 
 def from_bfloat16(halves: np.ndarray) -> np.ndarray:
     """uint16 bit patterns of bfloat16 numbers -> the same numbers as float32, exactly."""
-    return (halves.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(halves.astype(np.uint32) << 16).view(np.float32)

@@ -27,6 +27,8 @@ from models.weights.original import write_variable
 DATA_PARALLEL = "module."
 """What PyTorch's DataParallel puts before every name."""
 
+MAX_NAME = 200  # characters of a tensor's name
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,6 +73,8 @@ def read_weights(path: str | Path) -> Weights:
         raise FileNotFoundError(f"{path}: no such weights; give {KNOWN_FORMATS}")
     arrays = {}
     for their_name, array in read_arrays(path).items():
+        if len(their_name) > MAX_NAME or not their_name.isprintable():
+            raise ValueError(f"{path}: has a tensor whose name is none: {their_name[:MAX_NAME]!a}")
         name = their_name.removeprefix(DATA_PARALLEL)
         if name in arrays:
             raise ValueError(f"{path}: holds {name} both with and without {DATA_PARALLEL!r} before it")

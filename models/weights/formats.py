@@ -1,6 +1,6 @@
 """Every format of weights -> {name: array}, recognised by content. Knows nothing of names."""
 
-import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ import numpy as np
 import safetensors
 
 from common import checksums
+from common.plain_arrays import plain_array
 from common.safe_pickle import load_pickle
-from models.weights.archives import ARCHIVE_ERRORS, flat_tar_files, is_tar, zip_files
+from models.weights.archives import MAX_UNPACKED_BYTES, flat_tar_files, is_tar, zip_files
 from models.weights.dtypes import from_bfloat16
 from models.weights.original import looks_like_variable, parse_variable
 from models.weights.pytorch import LEGACY_BEGINNING, PICKLE_NAME, Tensor, read_legacy, read_zip
@@ -22,8 +23,13 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Under which keys toolkits keep the weights in a larger checkpoint."""
 SAFETENSORS_DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
-    "U8": "u1", "BOOL": "?",
+    "U8": "u1", "BOOL": "b1",
 }  # fmt: skip
+NPY_BEGINNING = b"\x93NUMPY"
+NPY_HEADER = re.compile(
+    rb"\s*{\s*'descr': *'([^']*)' *, *'fortran_order': *(True|False) *, *'shape': *\(([\d, ]*)\) *,? *}\s*"
+)
+MAX_NPY_HEADER_BYTES = 1000
 KNOWN_FORMATS = (
     "a checkpoint folder, a .pdparams, .safetensors, .pth, .pt or .npz file, or the 2019 original's folder or .tar.gz"
 )
@@ -39,18 +45,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.is_dir():
         return _read_folder(path)
     checksums.verify(path)
-    if is_tar(path):
-        return _read_tar(path)
     with path.open("rb") as file:
         beginning = file.read(16)
+    if _is_safetensors(beginning, path.stat().st_size):  # first: the length that it begins with may look like anything
+        return _read_safetensors(path)
+    if is_tar(path):
+        return _read_tar(path)
     if beginning.startswith(ZIP_BEGINNING):
         return _read_zip(path)
     if beginning.startswith(LEGACY_BEGINNING):
         return _named_tensors(*read_legacy(path.read_bytes(), path), path)
     if beginning.startswith(PICKLE_BEGINNING):
         return _named_arrays(load_pickle(path), path)
-    if beginning[8:9] == b"{":
-        return _read_safetensors(path)
     raise ValueError(f"{path}: is of no known format of weights; give {KNOWN_FORMATS}")
 
 
@@ -102,27 +108,49 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
     for name, content in files.items():
         try:
             arrays[name.removesuffix(".npy")] = _parse_npy(content)
-        except (*ARCHIVE_ERRORS, MemoryError, SyntaxError, TypeError) as error:
-            raise ValueError(f"{path}: its member {name} is no array of numbers: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: its member {name[:100]} is no array of numbers: it {error}") from error
     return arrays
 
 
 def _parse_npy(content: bytes) -> np.ndarray:
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    """The array in a .npy file: the magic, two bytes of version, the header's length and text, the data."""
+    if content[:6] != NPY_BEGINNING:
+        raise ValueError("does not begin as a .npy file")
+    start = 10 if content[6:7] == b"\1" else 12
+    end = start + int.from_bytes(content[8:start], "little")
+    header = NPY_HEADER.fullmatch(content[start:end]) if end - start <= MAX_NPY_HEADER_BYTES else None
+    if header is None:
+        raise ValueError("has a header that describes no array of numbers")
+    dtype, is_fortran, sizes = (part.decode("latin-1") for part in header.groups())
+    shape = [int(size) for size in sizes.replace(",", " ").split()]
+    return plain_array(dtype, shape, content[end:], is_fortran == "True")
+
+
+def _is_safetensors(beginning: bytes, num_bytes: int) -> bool:
+    """Whether a file begins with the length of a header that it can hold, and with that header's brace."""
+    return beginning[8:9] == b"{" and int.from_bytes(beginning[:8], "little") <= num_bytes - 8
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         tensors = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: damaged safetensors file: {error}") from error
+        raise ValueError(f"{path}: damaged safetensors file: {_first_line(error)}") from error
     arrays = {}
     for name, tensor in tensors:
         if tensor["dtype"] not in SAFETENSORS_DTYPES:
-            raise ValueError(f"{path}: {name} has the type {tensor['dtype']}, which weights here never have")
-        array = np.frombuffer(tensor["data"], SAFETENSORS_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+            raise ValueError(f"{path}: {name[:100]} has the type {tensor['dtype']}, which weights here never have")
+        try:
+            array = plain_array(SAFETENSORS_DTYPES[tensor["dtype"]], tensor["shape"], tensor["data"])
+        except ValueError as error:
+            raise ValueError(f"{path}: damaged safetensors file: {name[:100]} {error}") from error
         arrays[name] = from_bfloat16(array) if tensor["dtype"] == "BF16" else array
     return arrays
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
 
 
 def _named_arrays(content: Any, path: Path) -> dict[str, np.ndarray]:
@@ -139,6 +167,9 @@ def _named_arrays(content: Any, path: Path) -> dict[str, np.ndarray]:
 
 def _named_tensors(content: Any, read: Callable[[Tensor], np.ndarray], path: Path) -> dict[str, np.ndarray]:
     named = _find_state_dict(content, lambda value: isinstance(value, Tensor), path)
+    num_bytes = sum(tensor.num_bytes for tensor in named.values())
+    if num_bytes > MAX_UNPACKED_BYTES:  # each of them may claim the whole of one storage
+        raise ValueError(f"{path}: claims to unpack to {num_bytes} bytes, which no weights need")
     return {name: read(tensor) for name, tensor in named.items()}
 
 
@@ -152,5 +183,6 @@ def _find_state_dict(content: Any, is_tensor: Callable[[Any], bool], path: Path)
             named = {name: value for name, value in candidate.items() if isinstance(name, str) and is_tensor(value)}
             if named:
                 return named
-    keys = f" of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) and content else ""
+    keys = [str(key)[:50] for key in list(content)[:5]] if isinstance(content, dict) else []
+    keys = f" of {', '.join(keys)}" if keys else ""
     raise ValueError(f"{path}: holds a {type(content).__name__}{keys}, not weights by name")

@@ -3,27 +3,28 @@
 Both are pickles whose tensors name a storage; the storages' raw data lie beside the pickle (zip) or after it (legacy).
 """
 
-import io
 import math
 import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.safe_pickle import ALLOWED, PICKLE_ERRORS, PlainUnpickler
+from common.pickle_machine import Name, StandIn
+from common.pickle_reader import PickleReader, Refused
+from common.plain_arrays import check_shape
+from common.safe_pickle import ALLOWED, PlainUnpickler, only_tuple
 from models.weights.dtypes import from_bfloat16
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_VERSION = 1001
 LEGACY_BEGINNING = pickle.dumps(LEGACY_MAGIC, protocol=2)
 
 PICKLE_NAME = "/data.pkl"
 MAX_NUMBER = 1 << 40
 """No size, stride or offset of a real tensor is as large."""
-MAX_DIMENSIONS = 8
 
 BFLOAT16 = "bfloat16"
 STORAGES = {
@@ -51,23 +52,36 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
     """In elements."""
 
+    @property
+    def num_bytes(self) -> int:
+        """What it takes once it is read."""
+        return math.prod(self.shape) * max(_item_size(self.storage.dtype), 4)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MAX_NUMBER  # type() and not isinstance(): True is no number here
+
 
 def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *rest: Any) -> Tensor:
-    tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
-    numbers = (offset, *tensor.shape, *tensor.strides)
-    has_plausible_numbers = all(isinstance(number, int) and 0 <= number < MAX_NUMBER for number in numbers)
-    has_plausible_shape = len(tensor.shape) == len(tensor.strides) <= MAX_DIMENSIONS
-    if not (isinstance(storage, Storage) and has_plausible_numbers and has_plausible_shape):
-        raise pickle.UnpicklingError(f"impossible tensor: offset {offset}, shape {shape}, strides {strides}")
-    return tensor
+    check_shape(shape)
+    if type(storage) is not Storage or type(strides) is not tuple or not all(map(_is_count, (offset, *strides))):
+        raise ValueError("says in no known way where its numbers lie")
+    if len(shape) != len(strides) or math.prod(shape) > storage.num_elements:
+        raise ValueError(f"has the shape {shape}, which is larger than its storage")
+    return Tensor(storage, offset, tuple(shape), strides)
 
 
-def _data_of_parameter(data: Tensor, *rest: Any) -> Tensor:
+def _data_of_parameter(data: Any, *rest: Any) -> Any:
     return data
 
 
 def _nothing(*arguments: Any) -> None:
     """In place of what checkpoints carry beside their tensors: it is called and does nothing."""
+
+
+def _something(*arguments: Any) -> StandIn:
+    """In place of objects that checkpoints carry beside their tensors."""
+    return StandIn()
 
 
 class _TorchUnpickler(PlainUnpickler):
@@ -78,26 +92,28 @@ class _TorchUnpickler(PlainUnpickler):
         ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch._utils", "_rebuild_parameter"): _data_of_parameter,
-        ("torch", "Size"): tuple,
+        ("torch", "Size"): only_tuple,
         ("torch", "device"): _nothing,
-        **{("torch", name): dtype for name, dtype in STORAGES.items()},
-        **{("torch", name): name for name in DTYPE_NAMES},
-        ("argparse", "Namespace"): SimpleNamespace,  # torchvision's and timm's training arguments
+        **{("torch", name): None for name in (*STORAGES, *DTYPE_NAMES)},
+        ("argparse", "Namespace"): _something,  # torchvision's and timm's training arguments
         # MMEngine's log of the training, in MMAction2's published files too: numbers, and references to its methods
-        ("mmengine.logging.history_buffer", "HistoryBuffer"): SimpleNamespace,
+        ("mmengine.logging.history_buffer", "HistoryBuffer"): _something,
         ("builtins", "getattr"): _nothing,
         ("__builtin__", "getattr"): _nothing,
     }
 
-    def __init__(self, stream: BinaryIO):
-        super().__init__(stream, encoding="utf-8")
+    def __init__(self, reader: PickleReader):
+        super().__init__(reader)
         self.storages: dict[str, Storage] = {}
 
-    def persistent_load(self, reference: Any) -> Storage:
-        kind, dtype, key, _, num_elements, *view = reference
-        is_known = kind == "storage" and dtype in STORAGES.values() and not (view and view[0] is not None)
-        if not is_known or not 0 <= num_elements < MAX_NUMBER:
-            raise pickle.UnpicklingError(f"unknown storage {reference!r}")
+    def persistent(self, reference: Any) -> Storage:
+        if type(reference) is not tuple or len(reference) not in (5, 6):
+            raise Refused("it has an unknown reference")
+        kind, name, key, _, num_elements, view = (*reference, None)[:6]
+        dtype = STORAGES.get(name.name) if type(name) is Name and name.module == "torch" else None
+        is_known = type(kind) is type(key) is str and kind == "storage" and dtype and view is None
+        if not is_known or not _is_count(num_elements):
+            raise Refused("it has an unknown kind of storage")
         return self.storages.setdefault(key, Storage(dtype, key, num_elements))
 
 
@@ -115,7 +131,7 @@ def read_zip(files: dict[str, bytes], path: Path) -> tuple[Any, Callable[[Tensor
     folder = pickle_name.removesuffix(PICKLE_NAME[1:])
     if files.get(f"{folder}byteorder", b"little") != b"little":
         raise ValueError(f"{path}: was written on a big-endian machine, which is not supported")
-    content, _ = _unpickle(io.BytesIO(files[pickle_name]), path)
+    content, _ = _unpickle(_reader(files[pickle_name]), path)
     return content, lambda tensor: _read_tensor(tensor, files.get(f"{folder}data/{tensor.storage.key}"), path)
 
 
@@ -125,30 +141,40 @@ def read_legacy(data: bytes, path: Path) -> tuple[Any, Callable[[Tensor], np.nda
     Raises:
         ValueError: the file is damaged, or holds more than plain data and tensors.
     """
-    stream = io.BytesIO(data)
-    magic, version, system = (_unpickle(stream, path)[0] for _ in range(3))
-    if magic != LEGACY_MAGIC or version != 1001 or not (isinstance(system, dict) and system.get("little_endian", True)):
-        raise ValueError(f"{path}: unknown kind of PyTorch file (version {version!r}, {system!r})")
-    content, named = _unpickle(stream, path)
-    keys, _ = _unpickle(stream, path)
+    reader = _reader(data)
+    magic, version, system = (_unpickle(reader, path)[0] for _ in range(3))
+    is_known = type(magic) is type(version) is int and magic == LEGACY_MAGIC and version == LEGACY_VERSION
+    if not is_known or not isinstance(system, dict) or system.get("little_endian", True) is not True:
+        raise ValueError(
+            f"{path}: unknown kind of PyTorch file (version {version if type(version) is int else 'unknown'})"
+        )
+    content, named = _unpickle(reader, path)
+    keys, _ = _unpickle(reader, path)
     storages: dict[str, bytes] = {}
     for key in keys if isinstance(keys, list) else []:
-        storage, count = named.get(str(key)), stream.read(8)
-        if storage is None or count != struct.pack("<q", storage.num_elements):
-            raise ValueError(f"{path}: damaged: the storage {key!r} is not what the tensors name")
-        storages[key] = stream.read(storage.num_elements * _item_size(storage.dtype))
+        key = key if isinstance(key, str) else "?"
+        storage = named.get(key)
+        try:
+            if storage is None or reader.take(8) != struct.pack("<q", storage.num_elements):
+                raise Refused("it is not what the tensors name")
+            storages[key] = reader.take(storage.num_elements * _item_size(storage.dtype))
+        except Refused as error:
+            raise ValueError(f"{path}: damaged: the storage {key[:20]!r}: {error}") from error
     return content, lambda tensor: _read_tensor(tensor, storages.get(tensor.storage.key), path)
 
 
-def _unpickle(stream: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
-    """The next pickle of a stream, and the storages that its tensors name."""
-    unpickler = _TorchUnpickler(stream)
+def _reader(data: bytes) -> PickleReader:
+    return PickleReader(data, encoding="utf-8")
+
+
+def _unpickle(reader: PickleReader, path: Path) -> tuple[Any, dict[str, Storage]]:
+    """The next pickle, and the storages that its tensors name."""
+    unpickler = _TorchUnpickler(reader)
     try:
         return unpickler.load(), unpickler.storages
-    except PICKLE_ERRORS as error:
-        reason = " ".join(str(error).split())
+    except Refused as error:
         raise ValueError(
-            f"{path}: cannot be read as a PyTorch file of tensors and plain data: {reason}; "
+            f"{path}: cannot be read as a PyTorch file of tensors and plain data: {error}; "
             "if it holds more than that, save its state dict alone with torch.save(model.state_dict(), ...)"
         ) from error
 
@@ -156,14 +182,15 @@ def _unpickle(stream: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
 def _read_tensor(tensor: Tensor, data: bytes | None, path: Path) -> np.ndarray:
     storage, offset, shape, strides = tensor
     if data is None or len(data) != storage.num_elements * _item_size(storage.dtype):
-        raise ValueError(f"{path}: damaged: the storage {storage.key!r} is missing or cut")
+        raise ValueError(f"{path}: damaged: the storage {storage.key[:20]!r} is missing or cut")
     is_bfloat16 = storage.dtype == BFLOAT16
-    elements = from_bfloat16(np.frombuffer(data, "<u2")) if is_bfloat16 else np.frombuffer(data, storage.dtype)
+    elements = np.frombuffer(data, "<u2" if is_bfloat16 else storage.dtype)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if math.prod(shape) > len(elements) or (math.prod(shape) and last >= len(elements)):
+    if math.prod(shape) and last >= len(elements):
         raise ValueError(f"{path}: damaged: a tensor of shape {shape} is larger than its storage")
     byte_strides = [stride * elements.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(elements[offset:], shape, byte_strides).copy()
+    view = np.lib.stride_tricks.as_strided(elements[offset:], shape, byte_strides)
+    return from_bfloat16(view) if is_bfloat16 else view.copy()
 
 
 def _item_size(dtype: str) -> int:

@@ -1,0 +1,1 @@
+"""A fuzzer of every parser of user files: see run.py."""
