@@ -91,8 +91,7 @@ def train_steps(
 
     Args:
         meter: gets what the network said of each clip at its step, on this rank, before each yield.
-        log_interval: figures are yielded after an epoch's first step and every so many later; after others None, and
-            after a batch that is passed over.
+        log_interval: figures are yielded after an epoch's first step and every so many later, if taken; else None.
         first_step: steps since the start of training that are done already.
         first_iteration: steps of the epoch that are done already.
 
@@ -107,12 +106,11 @@ def train_steps(
     sums_before, started_sec = np.asarray(meter.sums), time.perf_counter()
     for step, (batch, num_clips) in enumerate(_agreed(batches, ranks, stop), first_step):
         is_logged = (first_iteration + step - first_step) % log_interval == 0
-        if min(num_clips) == 0:
+        if min(num_clips) > 0:
+            taken.append(_take_step(learner, batch, step, sum(num_clips), ranks, meter, is_logged))
+        else:
             passed_over.append(step)
-            yield None
-            continue
-        taken.append(_take_step(learner, batch, step, sum(num_clips), ranks, meter, is_logged))
-        if not is_logged:
+        if not is_logged or min(num_clips) == 0:
             yield None
             continue
         sums = np.asarray(meter.sums)  # fetches from the device, so it comes before the clock is read
