@@ -72,7 +72,9 @@ def start(use_gpu: bool | str) -> Ranks:
         paddle.set_device("cpu")
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
         if is_for_gpus and use_gpu:
-            logger.info("no GPU is visible to this Paddle, which is built for GPUs: running on the CPU (--use_gpu=auto)")
+            logger.info(
+                "no GPU is visible to this Paddle, which is built for GPUs: running on the CPU (--use_gpu=auto)"
+            )
         _say_threads()
     return _join(environment) if environment.world_size > 1 else Ranks()
 
@@ -108,7 +110,7 @@ def broadcast(tensors: list[paddle.Tensor], ranks: Ranks) -> None:
 def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
     rank, num_ranks = environment.rank, environment.world_size
     meeting_place = meeting_address(environment.trainer_endpoints)
-    if rank == 0:
+    if rank == 0 and not paddle.distributed.is_initialized():
         check_port(os.environ.get("PADDLE_MASTER") or environment.trainer_endpoints[0])
     logger.info(
         "rank %d waits for the others of %d, %.0f s at most; if one is missing, its log says why",
