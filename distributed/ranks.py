@@ -108,7 +108,7 @@ def broadcast(tensors: list[paddle.Tensor], ranks: Ranks) -> None:
 def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
     rank, num_ranks = environment.rank, environment.world_size
     meeting_place = meeting_address(environment.trainer_endpoints)
-    if rank == 0:
+    if rank == 0 and not paddle.distributed.is_initialized():
         check_port(os.environ.get("PADDLE_MASTER") or environment.trainer_endpoints[0])
     logger.info(
         "rank %d waits for the others of %d, %.0f s at most; if one is missing, its log says why",

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,12 +74,20 @@ class FakeRank:
         texts = (line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
         self.connection.sendall(b"".join(text + b"\n" for text in texts))
 
-    def beat_for(self, seconds: float, pause_sec: float = 0.05) -> None:
-        """Live on without reading what comes."""
-        ends_sec = time.monotonic() + seconds
-        while time.monotonic() < ends_sec:
-            self.say({"beat": True})
-            time.sleep(pause_sec)
+    @contextmanager
+    def beating(self, pause_sec: float = 0.05) -> Iterator[None]:
+        """Inside, it gives signs of life, whether or not it reads what comes."""
+        is_over = threading.Event()
+
+        def beat() -> None:
+            while not is_over.wait(pause_sec):
+                self.say({"beat": True})
+
+        thread = threading.Thread(target=beat)
+        thread.start()
+        yield
+        is_over.set()
+        thread.join()
 
     def hear(self) -> dict:
         """The next message that is no sign of life."""
@@ -147,12 +156,10 @@ def test_a_message_to_a_slow_rank_arrives_whole(joined):
     hosted = Hosted("assert link.exchange('h' * 30_000_000)[1] == 'short'; link.leave()")
     joiner, fake_host = joined("assert link.exchange('j' * 30_000_000) == [1, 2]; link.leave()")
     hosted.rank.say({"value": "short"})
-    beating = threading.Thread(target=fake_host.beat_for, args=(STALL_SEC,))
-    beating.start()
-    hosted.rank.beat_for(STALL_SEC)
-    beating.join()
-    assert hosted.rank.hear() == {"values": ["h" * 30_000_000, "short"]}
-    assert fake_host.hear() == {"value": "j" * 30_000_000}
+    with hosted.rank.beating(), fake_host.beating():
+        time.sleep(STALL_SEC)
+        assert hosted.rank.hear() == {"values": ["h" * 30_000_000, "short"]}
+        assert fake_host.hear() == {"value": "j" * 30_000_000}
     fake_host.say({"values": [1, 2]})
     assert hosted.rank.hear() == fake_host.hear() == {"leaves": True}
     hosted.rank.say({"leaves": True})
@@ -165,7 +172,8 @@ def test_a_rank_that_has_left_lives_until_what_it_said_has_arrived():
     """A process that ends with unread signs of life takes back what is under way."""
     hosted = Hosted("link.exchange('h' * 1_000_000); link.leave()")
     hosted.rank.say({"value": 1})
-    hosted.rank.beat_for(0.5, pause_sec=0)
+    with hosted.rank.beating(pause_sec=0):
+        time.sleep(0.5)
     assert len(hosted.rank.hear()["values"][0]) == 1_000_000
     assert hosted.rank.hear() == {"leaves": True}
     hosted.rank.connection.shutdown(socket.SHUT_WR)
