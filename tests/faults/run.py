@@ -1,0 +1,207 @@
+"""The fault campaign: hurt every command in every way, at random, and see what is lost.
+
+    python tests/faults/run.py                                    # at least 500 faults
+    python tests/faults/run.py --count=100 --seed=7 --only=train,infer
+    python tests/faults/run.py --short                            # half a minute, as the test suite does
+
+Prints a table, a row for each command and fault: how many were injected, the exit codes, what the user sees in the end,
+and how many lost something, hung, or ended in a way that docs/reliability.md does not explain.
+
+Exit code: 0 if none did, 1 if one did.
+"""
+
+import argparse
+import concurrent.futures
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+
+from bench import COMMANDS, Bench, Command, Place, result  # noqa: E402
+from process import Ended  # noqa: E402
+from scenarios import FAULTS, Fault  # noqa: E402
+
+from conftest import make_small_set  # noqa: E402
+
+ATTEMPTS = 3  # for each fault that is to be injected: some come when the run is over
+SHORT = 12
+
+
+class Verdict(NamedTuple):
+    """What came of one fault."""
+
+    code: int | None
+    seen: str
+    """The last line that the user saw."""
+    problem: str
+    """Empty, or "lost", "hung" or "unexplained" with what was."""
+
+
+def judge(fault: Fault, ended: Ended) -> str:
+    """What is wrong with how a run ended; empty if nothing."""
+    last = ended.output.strip().splitlines()[-1:] or [""]
+    if ended.code is None:
+        return f"hung: {last[0]}"
+    if "Traceback (most recent call last)" in ended.output or "--- Logging error" in ended.output:
+        return f"unexplained: a traceback: {last[0]}"
+    if ended.code not in fault.codes and not (ended.code == 0 and not ended.has_struck):
+        return f"unexplained: exit code {ended.code}: {last[0]}"
+    if ended.code in (1, 2) and not any("error: " in line for line in ended.output.splitlines()) and ended.code != 1:
+        return f"unexplained: exit code {ended.code} without a line: {last[0]}"
+    if ended.left_behind:
+        return f"unexplained: processes are left: {', '.join(ended.left_behind)}"
+    return ""
+
+
+def what_is_lost(bench: Bench, fault: Fault, command: Command, place: Place, last: Ended) -> str:
+    """Compare what there is, after the same command was given again, with what an undisturbed run leaves."""
+    bench.heal(place)
+    if last.code != 0 or not fault.result_counts:
+        again = bench.run_undisturbed(command, place, *command.again)
+        is_whole = again.code == 2 and "holds an export already" in again.output
+        if again.code != 0 and not is_whole:
+            return f"lost: the same command ends with {again.code}: {again.output.strip()[-300:]}"
+    try:
+        left = result(place)
+    except (AssertionError, ValueError, OSError) as error:
+        return f"lost: damaged: {error}"
+    expected = bench.reference(command.name).left
+    if not fault.result_counts and command.name == "train":
+        left, expected = dict.fromkeys(left), dict.fromkeys(expected)
+    differing = sorted(name for name in left.keys() | expected.keys() if left.get(name, "-") != expected.get(name, "-"))
+    return f"lost: differs from an undisturbed run: {', '.join(differing)}" if differing else ""
+
+
+def play(bench: Bench, fault: Fault, command: Command, count: int, seed: int) -> list[Verdict]:
+    """Inject a fault `count` times."""
+    rng, verdicts = Random(seed), []
+    in_a_row = fault.in_a_row if command.name == "train" else 1
+    for _ in range(ATTEMPTS * count):
+        if len(verdicts) >= count:
+            break
+        place, struck = bench.place(), []
+        while len(struck) < min(in_a_row, count - len(verdicts)):
+            ended = fault.hurt(bench, command, place, rng)
+            if not ended.has_struck:
+                break
+            lines = ended.output.strip().replace(str(place.folder), "...").splitlines() or [""]
+            struck.append(Verdict(ended.code, lines[-1], judge(fault, ended)))
+            if struck[-1].problem and os.environ.get("TSN_KEEP"):
+                print(f"--- {command.name}, {fault.name}\n{ended.output}", flush=True)
+        problem = what_is_lost(bench, fault, command, place, ended)
+        if struck and problem and not struck[-1].problem:
+            struck[-1] = struck[-1]._replace(problem=problem)
+        verdicts += struck
+        shutil.rmtree(place.folder)
+    return verdicts
+
+
+def plan(count: int, only: list[str], seed: int) -> list[tuple[Fault, str, int, int]]:
+    """(fault, command, how many, seed) for each row, in parts of which none takes long."""
+    rows = [(fault, name) for fault in FAULTS for name in fault.commands.split() if not only or name in only]
+    total = sum(fault.share for fault, _ in rows)
+    parts = []
+    for fault, name in rows:
+        left = max(round(fault.share / total * count + 0.49), 1)
+        number = 0
+        while left:
+            size = min(left, max(fault.in_a_row, 3))
+            parts.append((fault, name, size, zlib.crc32(f"{seed} {fault.name} {name} {number}".encode())))
+            left, number = left - size, number + 1
+    return parts
+
+
+def table(verdicts: dict[tuple[str, str], list[Verdict]]) -> str:
+    """Markdown, a row for each command and fault."""
+    lines = [
+        "| command | fault | faults | exit codes | what the user sees in the end | lost | hung | unexplained |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (fault, name), found in verdicts.items():
+        codes = ", ".join(f"{code}: {number}" for code, number in Counter(one.code for one in found).most_common())
+        ((seen, _),) = Counter(one.seen for one in found).most_common(1) or [("", 0)]
+        kinds = Counter(one.problem.partition(":")[0] for one in found)
+        seen = f"`{seen[:110]}`" if seen else "nothing"
+        cells = [
+            name,
+            fault,
+            len(found),
+            codes,
+            seen.replace("|", "\\|"),
+            kinds["lost"],
+            kinds["hung"],
+            kinds["unexplained"],
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def campaign(count: int, only: list[str], seed: int, num_lanes: int) -> dict[tuple[str, str], list[Verdict]]:
+    """Inject the faults, several at a time; {(fault, command): what came of them}."""
+    server = subprocess.Popen([sys.executable, HERE / "server.py"], stdout=subprocess.PIPE, text=True)
+    parts = plan(count, only, seed)
+    verdicts: dict[tuple[str, str], list[Verdict]] = {(fault.name, name): [] for fault, name, *_ in parts}
+    folder = Path(tempfile.mkdtemp(prefix="faults "))  # no TemporaryDirectory: each fork would remove it at its end
+    folder.chmod(0o755)
+    try:
+        bench = Bench(
+            folder, make_small_set(folder / "small set", num_train=6, num_val=4), server.stdout.readline().strip()
+        )
+        bench.make_weights()
+        for name in dict.fromkeys(name for _, name, *_ in parts):
+            print(f"{name}: {bench.reference(name).seconds:.1f} s undisturbed", flush=True)
+        with concurrent.futures.ProcessPoolExecutor(num_lanes, mp_context=multiprocessing.get_context("fork")) as lanes:
+            futures = {}
+            for fault, name, size, part_seed in parts:
+                futures[lanes.submit(_play, bench, fault.name, name, size, part_seed)] = (fault.name, name)
+            for future in concurrent.futures.as_completed(futures):
+                row, found = futures[future], future.result()
+                verdicts[row] += found
+                for one in found:
+                    if one.problem:
+                        print(f"{row[1]}, {row[0]}: {one.problem}", flush=True)
+                print(f"{sum(map(len, verdicts.values()))} faults", end="\r", flush=True)
+    finally:
+        server.kill()
+        shutil.rmtree(folder)
+    return verdicts
+
+
+def _play(bench: Bench, fault: str, command: str, count: int, seed: int) -> list[Verdict]:
+    found = next(one for one in FAULTS if one.name == fault)
+    return play(bench, found, COMMANDS[command], count, seed)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500, help="faults, at least (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments and places (default: %(default)s)")
+    parser.add_argument("--only", default="", help="commands, separated by commas (default: all)")
+    parser.add_argument("--lanes", type=int, default=2, help="faults at a time (default: %(default)s)")
+    parser.add_argument("--short", action="store_true", help="a dozen faults, the quickest")
+    args = parser.parse_args()
+    started_sec = time.monotonic()
+    verdicts = campaign(args.count, [name for name in args.only.split(",") if name], args.seed, args.lanes)
+    found = [one for row in verdicts.values() for one in row]
+    print(table(verdicts))
+    kinds = Counter(one.problem.partition(":")[0] for one in found)
+    print(
+        f"{len(found)} faults in {(time.monotonic() - started_sec) / 60:.0f} min: {kinds['lost']} lost, "
+        f"{kinds['hung']} hung, {kinds['unexplained']} unexplained"
+    )
+    return int(any(one.problem for one in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
