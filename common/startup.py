@@ -1,8 +1,10 @@
-"""What has to happen before Paddle is imported. Whoever uses Paddle imports this first."""
+"""What has to happen before and while Paddle is imported. Whoever uses Paddle imports this first."""
 
 import importlib.util
 import os
+import signal
 import sys
+import threading
 import warnings
 import zlib  # noqa: F401  Paddle 2.6 exports a zlib of its own; Python's, and with it PyAV, fails or hangs if loaded later
 from pathlib import Path
@@ -44,3 +46,14 @@ be_quiet_about_missing_cuda()
 let_mkl_use_avx2_on_amd()
 # A second thread makes a training step 1.1 to 1.3 times as fast, a second process twice: cores are for processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def import_paddle() -> None:
+    """Import Paddle and take SIGTERM back from it: its handler would print a C++ traceback."""
+    import paddle  # noqa: F401
+
+    if threading.current_thread() is threading.main_thread():  # no other may
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+import_paddle()

@@ -178,5 +178,6 @@ def size_mb(paths: Iterable[Path]) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    if sys.stdout:  # not if it is closed
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     run(lambda: sys.exit(main()))

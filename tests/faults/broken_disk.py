@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 WRITING = ("mkdir", "rename", "replace", "fsync", "truncate", "ftruncate", "unlink", "rmdir")
 NEEDS_SPACE = ("open", "write", "mkdir", "fsync")
@@ -75,10 +75,10 @@ class BrokenDisk:
 
     def _opened(
         self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None
-    ):
+    ) -> IO:
         writes = any(letter in mode for letter in "wax+")
         if isinstance(file, int) or self.is_reading == writes:
-            return _open(file, mode, buffering, encoding, errors, newline, *rest)
+            return _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
         self.call("open", file)
         raw = _File(self, file, mode.replace("b", "").replace("t", ""))
         if "+" in mode:
