@@ -13,11 +13,11 @@ Exit code: 0 if none did, 1 if one did.
 import argparse
 import concurrent.futures
 import multiprocessing
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import zlib
 from collections import Counter
@@ -42,10 +42,15 @@ class Verdict(NamedTuple):
     """What came of one fault."""
 
     code: int | None
-    seen: str
-    """The last line that the user saw."""
+    output: str
+    """All that the user saw."""
     problem: str
     """Empty, or "lost", "hung" or "unexplained" with what was."""
+
+    @property
+    def seen(self) -> str:
+        """The last line that the user saw."""
+        return (self.output.strip().splitlines() or [""])[-1]
 
 
 def judge(fault: Fault, ended: Ended) -> str:
@@ -95,10 +100,7 @@ def play(bench: Bench, fault: Fault, command: Command, count: int, seed: int) ->
             ended = fault.hurt(bench, command, place, rng)
             if not ended.has_struck:
                 break
-            lines = ended.output.strip().replace(str(place.folder), "...").splitlines() or [""]
-            struck.append(Verdict(ended.code, lines[-1], judge(fault, ended)))
-            if struck[-1].problem and os.environ.get("TSN_KEEP"):
-                print(f"--- {command.name}, {fault.name}\n{ended.output}", flush=True)
+            struck.append(Verdict(ended.code, ended.output.replace(str(place.folder), "..."), judge(fault, ended)))
         problem = what_is_lost(bench, fault, command, place, ended)
         if struck and problem and not struck[-1].problem:
             struck[-1] = struck[-1]._replace(problem=problem)
@@ -170,8 +172,9 @@ def campaign(count: int, only: list[str], seed: int, num_lanes: int) -> dict[tup
                 verdicts[row] += found
                 for one in found:
                     if one.problem:
-                        print(f"{row[1]}, {row[0]}: {one.problem}", flush=True)
-                print(f"{sum(map(len, verdicts.values()))} faults", end="\r", flush=True)
+                        print(f"{row[1]}, {row[0]}: {one.problem}\n{textwrap.indent(one.output, '    | ')}", flush=True)
+                num_done = sum(map(len, verdicts.values()))
+                print(f"{time.strftime('%H:%M:%S')} {num_done} faults; {row[1]}, {row[0]}", flush=True)
     finally:
         server.kill()
         shutil.rmtree(folder)
