@@ -49,11 +49,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def import_paddle() -> None:
-    """Import Paddle and take SIGTERM back from it: its handler would print a C++ traceback."""
+    """Import Paddle, which takes seconds, and leave the signals to those who had them.
+
+    Ctrl-C in the midst of it would end in some traceback, and Paddle's own handler of SIGTERM prints one of C++.
+    """
+    is_main = threading.current_thread() is threading.main_thread()  # no other may change handlers
+    is_script = hasattr(sys.modules["__main__"], "__file__")  # a notebook outlives its Ctrl-C
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if is_main else {}
+    if is_main and is_script:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     import paddle  # noqa: F401
 
-    if threading.current_thread() is threading.main_thread():  # no other may
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 import_paddle()

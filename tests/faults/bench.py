@@ -210,7 +210,7 @@ def _content(path: Path, place: Place) -> Any:
         checksums.verify(path.parent)
         return sorted(checksums.recorded(path))
     if path.name == "report.html":
-        return path.read_text().endswith("</html>\n")
+        return path.read_text().rstrip().endswith("</html>")
     content = path.read_bytes().replace(str(place.folder).encode(), b"PLACE")
     if path.name in ("state.json", "scores.json"):
         content = json.loads(content)

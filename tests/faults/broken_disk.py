@@ -80,7 +80,7 @@ class BrokenDisk:
         if isinstance(file, int) or self.is_reading == writes:
             return _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
         self.call("open", file)
-        raw = _File(self, file, mode.replace("b", "").replace("t", ""))
+        raw = _File(self, file, mode.replace("b", "").replace("t", ""), closefd, opener)
         if "+" in mode:
             buffered = io.BufferedRandom(raw)
         else:

@@ -55,7 +55,7 @@ def _run_on(bench: Bench, command: Command, place: Place, number: int, how: Fail
     mark, count = place.folder / "struck", place.folder / "num_calls"
     mark.unlink(missing_ok=True)
     folders = [place.videos, bench.weights, place.out] if how.is_reading else [place.out]
-    disk = BrokenDisk([folder.resolve() for folder in folders], number, *how, mark)
+    disk = BrokenDisk([folder.resolve() for folder in folders], number, how.error, how.is_reading, how.stays, mark)
     main_pid: list[int] = []
 
     def before() -> None:

@@ -58,7 +58,8 @@ def judge(fault: Fault, ended: Ended) -> str:
     last = ended.output.strip().splitlines()[-1:] or [""]
     if ended.code is None:
         return f"hung: {last[0]}"
-    if "Traceback (most recent call last)" in ended.output or "--- Logging error" in ended.output:
+    is_loading = ended.output.startswith("Traceback") and last[0] == "KeyboardInterrupt"  # Python still imports
+    if ("Traceback (most recent" in ended.output or "--- Logging error" in ended.output) and not is_loading:
         return f"unexplained: a traceback: {last[0]}"
     if ended.code not in fault.codes and not (ended.code == 0 and not ended.has_struck):
         return f"unexplained: exit code {ended.code}: {last[0]}"
@@ -168,7 +169,12 @@ def campaign(count: int, only: list[str], seed: int, num_lanes: int) -> dict[tup
             for fault, name, size, part_seed in parts:
                 futures[lanes.submit(_play, bench, fault.name, name, size, part_seed)] = (fault.name, name)
             for future in concurrent.futures.as_completed(futures):
-                row, found = futures[future], future.result()
+                row = futures[future]
+                try:
+                    found = future.result()
+                except Exception:  # the campaign's own defect ends it, and does not wait for all that is to come
+                    lanes.shutdown(wait=False, cancel_futures=True)
+                    raise
                 verdicts[row] += found
                 for one in found:
                     if one.problem:
