@@ -136,6 +136,9 @@ def run(main: Callable[[], Any]) -> None:
             raise
         _print_to(sys.stderr, f"error: {error}\n")
         sys.exit(2)
+    except MemoryError:
+        print("error: not enough memory; a smaller batch_size and fewer num_reader_threads need less", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:

@@ -74,7 +74,8 @@ def what_is_lost(bench: Bench, fault: Fault, command: Command, place: Place, las
     """Compare what there is, after the same command was given again, with what an undisturbed run leaves."""
     bench.heal(place)
     if last.code != 0 or not fault.result_counts:
-        again = bench.run_undisturbed(command, place, *command.again)
+        # where videos were others for a while, going on would keep what is known of those
+        again = bench.run_undisturbed(command, place, *(command.again if fault.result_counts else ()))
         is_whole = again.code == 2 and "holds an export already" in again.output
         if again.code != 0 and not is_whole:
             return f"lost: the same command ends with {again.code}: {again.output.strip()[-300:]}"
