@@ -4,9 +4,12 @@ import argparse
 import difflib
 import dis
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from common.console import silence
@@ -14,6 +17,7 @@ from common.console import silence
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = "configs/tsn.txt"
 LONGEST_MESSAGE = 400  # characters; what was typed may be a whole list
+INTERRUPTED = 130  # the exit code of Ctrl-C, as shells know it
 USE_GPU = {"auto": "auto", "true": True, "false": False}
 
 
@@ -129,21 +133,52 @@ def run(main: Callable[[], Any]) -> None:
     A user's mistake is a ValueError that this project's own code raises, or an error of the operating system. Any other
     error is a defect and keeps its traceback.
     """
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        if not (_raised_here(error) or getattr(error, "errno", None)):
-            raise
-        _print_to(sys.stderr, f"error: {error}\n")
-        sys.exit(2)
-    except MemoryError:
-        print("error: not enough memory; a smaller batch_size and fewer num_reader_threads need less", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            _print_to(stream, "")
+    with _Interrupts() as interrupts:
+        try:
+            main()
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if interrupts.have_come:
+                sys.exit(INTERRUPTED)
+            if not _is_mistake(error):
+                raise
+            text = str(error)
+            if isinstance(error, MemoryError):
+                text = "not enough memory; a smaller batch_size and fewer num_reader_threads need less"
+            _print_to(sys.stderr, f"error: {text}\n")
+            sys.exit(2)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                _print_to(stream, "")
+
+
+class _Interrupts:
+    """Remembers Ctrl-C: Paddle may turn the KeyboardInterrupt into an error of its own."""
+
+    def __init__(self):
+        self.have_come = False
+
+    def __enter__(self) -> "_Interrupts":
+        self._handler = signal.getsignal(signal.SIGINT)
+        if self._handler is signal.default_int_handler and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if signal.getsignal(signal.SIGINT) == self._on_interrupt:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.have_come = True
+        raise KeyboardInterrupt
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether it is no defect: a user's mistake, or too small a machine."""
+    if isinstance(error, (ValueError, OSError)):
+        return _raised_here(error) or bool(getattr(error, "errno", None))
+    return isinstance(error, MemoryError)
 
 
 def _print_to(stream: TextIO | None, text: str) -> None:
