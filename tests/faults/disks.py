@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -105,7 +106,9 @@ def small_disk(folder: Path, num_bytes: int) -> Iterator[None]:
 
 
 def may_mount() -> bool:
-    return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+    """Whether this user may mount disks."""
+    command = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
 DISK_BYTES = {"train": 200_000_000, "test": 200_000, "infer": 24_000, "export": 46_000_000, "transcode": 110_000}
@@ -123,6 +126,11 @@ def small(bench: Bench, command: Command, place: Place, rng: Random) -> Ended:
     place.out.rmdir()
     (place.folder / "kept").rename(place.out)
     return ended._replace(has_struck=ended.code != 0)
+
+
+def may_be_kept_out() -> bool:
+    """Whether a folder's rights can keep this user out; root has to give up its own first."""
+    return os.getuid() != 0 or shutil.which("setpriv") is not None
 
 
 def read_only(bench: Bench, command: Command, place: Place, rng: Random) -> Ended:
