@@ -19,6 +19,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import traceback
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -121,12 +122,21 @@ def play(bench: Bench, fault: Fault, command: Command, count: int, seed: int) ->
     return verdicts
 
 
-def short_plan(seed: int) -> list[tuple[Fault, str, int, int]]:
-    return [(fault, name, 1, seed) for fault in FAULTS for name in SHORT.get(fault.name, ())]
+class Part(NamedTuple):
+    """A piece of the campaign, of which none takes long."""
+
+    fault: Fault
+    command: str
+    count: int
+    seed: int
 
 
-def plan(count: int, only: list[str], seed: int) -> list[tuple[Fault, str, int, int]]:
-    """(fault, command, how many, seed) for each row, in parts of which none takes long."""
+def short_plan(seed: int) -> list[Part]:
+    return [Part(fault, name, 1, seed) for fault in FAULTS for name in SHORT.get(fault.name, ())]
+
+
+def plan(count: int, only: list[str], seed: int) -> list[Part]:
+    """So many faults, more of those with a larger share; one at least of each for each command."""
     rows = [(fault, name) for fault in FAULTS for name in fault.commands.split() if not only or name in only]
     for left_out in {fault.name: fault for fault, _ in rows if not fault.is_possible()}:
         print(f"left out, since this machine does not permit it: {left_out}")
@@ -138,7 +148,7 @@ def plan(count: int, only: list[str], seed: int) -> list[tuple[Fault, str, int, 
         number = 0
         while left:
             size = min(left, max(fault.in_a_row, 3))
-            parts.append((fault, name, size, zlib.crc32(f"{seed} {fault.name} {name} {number}".encode())))
+            parts.append(Part(fault, name, size, zlib.crc32(f"{seed} {fault.name} {name} {number}".encode())))
             left, number = left - size, number + 1
     return parts
 
@@ -208,7 +218,10 @@ def campaign(
 
 def _play(bench: Bench, fault: str, command: str, count: int, seed: int) -> list[Verdict]:
     found = next(one for one in FAULTS if one.name == fault)
-    return play(bench, found, COMMANDS[command], count, seed)
+    try:
+        return play(bench, found, COMMANDS[command], count, seed)
+    except Exception:  # a defect of the campaign is told like any other problem, and the rest goes on
+        return [Verdict(None, traceback.format_exc(), "unexplained: the campaign itself failed")]
 
 
 def main() -> int:
