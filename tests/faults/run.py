@@ -13,7 +13,9 @@ Exit code: 0 if none did, 1 if one did.
 import argparse
 import concurrent.futures
 import multiprocessing
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,8 @@ from scenarios import FAULTS, Fault  # noqa: E402
 
 from conftest import make_small_set  # noqa: E402
 
+TIME = re.compile(r"^\d\d:\d\d:\d\d ")
+SEEN_SHOWN = 120  # characters in the table
 ATTEMPTS = 3  # for each fault that is to be injected: some come when the run is over
 SHORT = {
     "SIGKILL": ("infer", "check_videos", "download"),
@@ -60,8 +64,12 @@ class Verdict(NamedTuple):
 
     @property
     def seen(self) -> str:
-        """The last line that the user saw."""
-        return (self.output.strip().splitlines() or [""])[-1]
+        """What tells the user what happened: the last error or stop, else the last line, without the time."""
+        if self.code is not None and self.code < 0:
+            return f"({signal.strsignal(-self.code)}, says the shell)"
+        lines = self.output.strip().splitlines() or [""]
+        telling = [line for line in lines if "error: " in line or "stop" in line] or lines
+        return TIME.sub("", telling[-1])
 
 
 def judge(fault: Fault, ended: Ended) -> str:
@@ -101,6 +109,11 @@ def what_is_lost(bench: Bench, fault: Fault, command: Command, place: Place, las
     return f"lost: differs from an undisturbed run: {', '.join(differing)}" if differing else ""
 
 
+def _without(output: str, place: Place, bench: Bench) -> str:
+    """What was said without the folders of the campaign."""
+    return output.replace(str(place.folder), "...").replace(str(bench.folder), "...")
+
+
 def play(bench: Bench, fault: Fault, command: Command, count: int, seed: int) -> list[Verdict]:
     """Inject a fault `count` times."""
     rng, verdicts = Random(seed), []
@@ -113,7 +126,7 @@ def play(bench: Bench, fault: Fault, command: Command, count: int, seed: int) ->
             ended = fault.hurt(bench, command, place, rng)
             if not ended.has_struck:
                 break
-            struck.append(Verdict(ended.code, ended.output.replace(str(place.folder), "..."), judge(fault, ended)))
+            struck.append(Verdict(ended.code, _without(ended.output, place, bench), judge(fault, ended)))
         problem = what_is_lost(bench, fault, command, place, ended)
         if struck and problem and not struck[-1].problem:
             struck[-1] = struck[-1]._replace(problem=problem)
@@ -165,7 +178,7 @@ def table(verdicts: dict[tuple[str, str], list[Verdict]]) -> str:
         codes = ", ".join(f"{code}: {number}" for code, number in Counter(one.code for one in found).most_common())
         ((seen, _),) = Counter(one.seen for one in found).most_common(1) or [("", 0)]
         kinds = Counter(one.problem.partition(":")[0] for one in found)
-        seen = f"`{seen[:110]}`" if seen else "nothing"
+        seen = f"`{seen[:SEEN_SHOWN]}`" if seen else "nothing"
         cells = [
             name,
             fault,
