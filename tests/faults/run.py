@@ -82,8 +82,8 @@ def judge(fault: Fault, ended: Ended) -> str:
         return f"unexplained: a traceback: {last[0]}"
     if ended.code not in fault.codes and not (ended.code == 0 and not ended.has_struck):
         return f"unexplained: exit code {ended.code}: {last[0]}"
-    if ended.code in (1, 2) and not any("error: " in line for line in ended.output.splitlines()) and ended.code != 1:
-        return f"unexplained: exit code {ended.code} without a line: {last[0]}"
+    if ended.code == 2 and "error: " not in ended.output:
+        return f"unexplained: exit code 2 without a line: {last[0]}"
     if ended.left_behind:
         return f"unexplained: processes are left: {', '.join(ended.left_behind)}"
     return ""
