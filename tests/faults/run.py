@@ -33,7 +33,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from bench import COMMANDS, Bench, Command, Place, result  # noqa: E402
 from process import Ended  # noqa: E402
-from scenarios import FAULTS, Fault  # noqa: E402
+from scenarios import FAULTS, QUICKNESS, Fault  # noqa: E402
 
 from conftest import make_small_set  # noqa: E402
 
@@ -154,10 +154,10 @@ def plan(count: int, only: list[str], seed: int) -> list[Part]:
     for left_out in {fault.name: fault for fault, _ in rows if not fault.is_possible()}:
         print(f"left out, since this machine does not permit it: {left_out}")
     rows = [(fault, name) for fault, name in rows if fault.is_possible()]
-    total = sum(fault.share for fault, _ in rows)
+    total = sum(fault.share * QUICKNESS[name] for fault, name in rows)
     parts = []
     for fault, name in rows:
-        left = max(round(fault.share / total * count), 1)
+        left = max(round(fault.share * QUICKNESS[name] / total * count), 1)
         number = 0
         while left:
             size = min(left, max(fault.in_a_row, 3))

@@ -16,6 +16,8 @@ PADDLE = "train test infer export"
 READERS = "train test infer transcode check_videos"
 FRESH = f"{PADDLE} transcode check_videos"
 ALL = f"{PADDLE} transcode check_videos download"
+QUICKNESS = {"train": 0.6, "test": 1, "infer": 1.3, "export": 0.5, "transcode": 0.8, "check_videos": 0.8, "download": 2}
+"""How many faults a command gets, relative to the others: more if its runs are quick."""
 
 
 class Fault(NamedTuple):
