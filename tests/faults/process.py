@@ -69,7 +69,8 @@ class Job:
         return found
 
     def workers(self) -> list[int]:
-        return [pid for pid in self.processes() if pid != self.pid]
+        """The other processes of the run, without the one by which Python keeps its semaphores."""
+        return [pid for pid in self.processes() if pid != self.pid and b"resource_tracker" not in _command_line(pid)]
 
     def strike(self, number: signal.Signals, pids: list[int]) -> None:
         for pid in pids:
@@ -90,6 +91,13 @@ class Job:
             os.waitpid(self.pid, 0)
         self._is_over = True
         return Ended(self.code, self.log.read_text(errors="replace"), [f"{pid} {left[pid]}" for pid in left])
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it has just ended
 
 
 def start_fresh(command: list[str], log: Path, before: Callable[[], None] | None = None, **settings) -> Job:
