@@ -77,8 +77,9 @@ def judge(fault: Fault, ended: Ended) -> str:
     last = ended.output.strip().splitlines()[-1:] or [""]
     if ended.code is None:
         return f"hung: {last[0]}"
-    is_loading = ended.output.startswith("Traceback") and last[0] == "KeyboardInterrupt"  # Python still imports
-    if ("Traceback (most recent" in ended.output or "--- Logging error" in ended.output) and not is_loading:
+    if last[0] == "KeyboardInterrupt" and ended.output.startswith(("Traceback", "Fatal Python error: init")):
+        return ""  # Python was still importing
+    if "Traceback (most recent call last)" in ended.output or "--- Logging error" in ended.output:
         return f"unexplained: a traceback: {last[0]}"
     if ended.code not in fault.codes and not (ended.code == 0 and not ended.has_struck):
         return f"unexplained: exit code {ended.code}: {last[0]}"
