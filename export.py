@@ -28,6 +28,7 @@ from datareader.build import build_reader, build_records
 from datareader.records import RecordList, records_of
 from distributed.ranks import gpu_number, start
 from inference.build import build_engine
+from inference.engines.paddle_inference import CARD_FILE
 from inference.exported import ExportCard, is_exported, open_exported
 from inference.exporting import ONNX_FILE, check_onnx_export, compare, write_onnx, write_paddle
 from inference.session import read_config
@@ -87,6 +88,7 @@ def export(args: argparse.Namespace, config: Config, weights: Path | None, targe
         exported = open_exported(written, num_cores(), gpu_number())
         compare(source.engine, exported, clips_to_compare(args, config), target)
         names = [written.name] if args.format == "onnx" else sorted(file.name for file in hidden.iterdir())
+        names.sort(key=lambda name: name == CARD_FILE)  # it is what makes a folder an export, so it comes last
         for name in names:
             os.replace(hidden / name, save_dir / name)
         if args.format == "onnx":

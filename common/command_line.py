@@ -4,9 +4,12 @@ import argparse
 import difflib
 import dis
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from common.console import silence
@@ -15,6 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 MAX_MESSAGE = 4000
 DEFAULT_CONFIG = "configs/tsn.txt"
 LONGEST_MESSAGE = 400  # characters; what was typed may be a whole list
+INTERRUPTED = 130  # the exit code of Ctrl-C, as shells know it
 USE_GPU = {"auto": "auto", "true": True, "false": False}
 
 
@@ -130,19 +134,47 @@ def run(main: Callable[[], Any]) -> None:
     A user's mistake is a ValueError that this project's own code raises, or an error of the operating system. Any other
     error is a defect and keeps its traceback. What is printed may be names of files that are no text.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        if not is_mistake(error):
-            raise
-        _print_to(sys.stderr, f"error: {_shortened(str(error))}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            _print_to(stream, "")
+    if sys.stdout:  # not if it is closed
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with _Interrupts() as interrupts:
+        try:
+            main()
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if interrupts.have_come:
+                sys.exit(INTERRUPTED)
+            if not is_mistake(error):
+                raise
+            text = _shortened(str(error))
+            if isinstance(error, MemoryError):
+                text = "not enough memory; a smaller batch_size and fewer num_reader_threads need less"
+            _print_to(sys.stderr, f"error: {text}\n")
+            sys.exit(2)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                _print_to(stream, "")
+
+
+class _Interrupts:
+    """Remembers Ctrl-C: Paddle may turn the KeyboardInterrupt into an error of its own."""
+
+    def __init__(self):
+        self.have_come = False
+
+    def __enter__(self) -> "_Interrupts":
+        self._handler = signal.getsignal(signal.SIGINT)
+        if self._handler is signal.default_int_handler and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if signal.getsignal(signal.SIGINT) == self._on_interrupt:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.have_come = True
+        raise KeyboardInterrupt
 
 
 def _print_to(stream: TextIO | None, text: str) -> None:
@@ -161,9 +193,11 @@ def _shortened(message: str) -> str:
     return message if left_out <= 0 else f"{message[:MAX_MESSAGE]} ... ({left_out:,} more characters)"
 
 
-def is_mistake(error: ValueError | OSError) -> bool:
-    """Whether an error is a user's mistake, whose message says all; see `run`."""
-    return _raised_here(error) or bool(getattr(error, "errno", None))
+def is_mistake(error: Exception) -> bool:
+    """Whether it is no defect but a user's mistake, whose message says all, or too small a machine; see `run`."""
+    if isinstance(error, (ValueError, OSError)):
+        return _raised_here(error) or bool(getattr(error, "errno", None))
+    return isinstance(error, MemoryError)
 
 
 def _raised_here(error: BaseException) -> bool:

@@ -1,8 +1,10 @@
-"""What has to happen before Paddle is imported. Whoever uses Paddle imports this first."""
+"""What has to happen before and while Paddle is imported. Whoever uses Paddle imports this first."""
 
 import importlib.util
 import os
+import signal
 import sys
+import threading
 import warnings
 import zlib  # noqa: F401  Paddle 2.6 exports a zlib of its own; Python's, and with it PyAV, fails or hangs if loaded later
 from pathlib import Path
@@ -45,3 +47,22 @@ be_quiet_about_missing_cuda()
 let_mkl_use_avx2_on_amd()
 # A second thread makes a training step 1.1 to 1.3 times as fast, a second process twice: cores are for processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def import_paddle() -> None:
+    """Import Paddle, which takes seconds, and leave the signals to those who had them.
+
+    Ctrl-C in the midst of it would end in some traceback, and Paddle's own handler of SIGTERM prints one of C++.
+    """
+    is_main = threading.current_thread() is threading.main_thread()  # no other may change handlers
+    is_script = hasattr(sys.modules["__main__"], "__file__")  # a notebook outlives its Ctrl-C
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if is_main else {}
+    if is_main and is_script:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import paddle  # noqa: F401
+
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+import_paddle()

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -34,6 +35,9 @@ def run_jobs(
         num_workers: processes.
         unit: what a job is called on the progress bar, which is shown on a terminal only.
         timeout_sec: a job that takes longer is a Failure, and so is one whose process dies; None: no limit.
+
+    Raises:
+        ValueError: a process was killed before it had a job.
     """
     waiting: Iterable[Job] = iter(jobs)
     running = {}
@@ -62,6 +66,11 @@ def run_jobs(
 def _result(future, timeout_sec: float | None):
     try:
         return future.result()
+    except BrokenProcessPool:
+        raise ValueError(
+            "a working process was killed as it started, perhaps because memory is short: fewer --workers need less; "
+            "the same command goes on"
+        ) from None
     except TimeoutError:
         return Failure(f"takes longer than {timeout_sec:g} s")
     except ProcessExpired as error:

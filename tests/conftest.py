@@ -105,10 +105,14 @@ def no_download(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory) -> Path:
+    """See `make_small_set`."""
+    return make_small_set(tmp_path_factory.mktemp("small set"))  # the path has a space on purpose
+
+
+def make_small_set(folder: Path, num_train: int = 12, num_val: int = 7) -> Path:
     """A folder with train.list (12 videos), val.list (7) and infer.list (the same 7, no labels)."""
-    folder = tmp_path_factory.mktemp("small set")  # the path has a space on purpose
     rng = np.random.default_rng(0)
-    for name, num_videos in (("train", 12), ("val", 7)):
+    for name, num_videos in (("train", num_train), ("val", num_val)):
         lines = []
         for number in range(num_videos):
             label = number % NUM_CLASSES

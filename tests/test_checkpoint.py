@@ -199,3 +199,12 @@ def test_an_unwritable_folder_is_named(tmp_path):
     with pytest.raises(OSError, match="file/inside: cannot write here"):
         prepare_save_dir(tmp_path / "file" / "inside")
     assert prepare_save_dir(tmp_path / "new" / "folder").is_dir()
+
+
+def test_a_run_that_is_killed_between_saving_the_best_and_its_epoch_does_not_miss_the_epoch(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "TSN", keep_last=1)
+    checkpoints.save("epoch3_step3", snapshot(1.0, step_in_epoch=3))
+    checkpoints.save(BEST, snapshot(1.0, epoch=4, step_in_epoch=0))
+    assert checkpoints.newest() == tmp_path / "TSN_epoch3_step3", "the best one says that epoch 3 is finished"
+    shutil.rmtree(tmp_path / "TSN_epoch3_step3")
+    assert checkpoints.newest() == tmp_path / "TSN_best"

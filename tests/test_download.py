@@ -130,6 +130,20 @@ def test_a_length_that_is_none_is_told(server, home, length):
         published_weights(TSN_KINETICS)
 
 
+@pytest.mark.parametrize("moment", ["flat_tar_files", "unfinished"])
+def test_the_archive_of_an_interrupted_run_does_not_stay(server, home, monkeypatch, moment):
+    """The next run took it for one that was put there by hand."""
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(download_module, moment, interrupted)
+        published_weights(TSN_KINETICS)
+    assert is_whole(published_weights(TSN_KINETICS))
+    assert names(home) == ["tsn_kinetics", "tsn_kinetics.tar.gz.sha256"]
+
+
 def test_404_is_told_at_once(server, home):
     server.status = 404
     with pytest.raises(OSError) as caught:
@@ -225,7 +239,7 @@ def test_a_disk_that_fills_up_while_unpacking_keeps_the_archive(server, home, mo
         full.setattr(Path, "write_bytes", quota)
         with pytest.raises(OSError, match="home: cannot be written .No space left"):
             published_weights(TSN_KINETICS)
-    assert names(home) == ["tsn_kinetics.tar.gz"]
+    assert names(home) == [".tsn_kinetics.downloaded", "tsn_kinetics.tar.gz"]
     assert is_whole(published_weights(TSN_KINETICS))
     assert len(server.ranges) == 1
 

@@ -1,6 +1,7 @@
 """export.py, and its files run by their own runtimes, also through test.py and infer.py."""
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -135,6 +136,22 @@ def test_what_computes_something_else_is_refused_and_leaves_nothing(name, weight
     with pytest.raises(ValueError, match="the exported model computes something else: .* nothing was written"):
         export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}", f"--format={name}"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_whose_end_was_killed_is_none_so_that_the_same_command_can_be_given_again(
+    weights, flags, tmp_path, monkeypatch
+):
+    replace = os.replace
+
+    def killed(source, target):
+        if Path(target) == tmp_path / "model.pdiparams":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}"])
+    assert (tmp_path / "model.json").is_file() and not is_exported(tmp_path)
 
 
 def test_mistakes(exports, weights, flags, small_set, tmp_path):

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -36,3 +38,11 @@ def test_what_a_job_raises_ends_everything():
 
 def test_no_jobs():
     assert list(run_jobs(work, [], 2, "job")) == []
+
+
+def test_a_process_that_is_killed_as_it_starts_ends_everything_with_a_line(monkeypatch):
+    lost = Future()
+    lost.set_exception(BrokenProcessPool("All workers expired"))  # as pebble says it
+    monkeypatch.setattr("dataset.jobs.ProcessPool.schedule", lambda *args, **kwargs: lost)
+    with pytest.raises(ValueError, match="a working process was killed as it started.*fewer --workers need less"):
+        list(run_jobs(work, ["a"], 1, "job"))

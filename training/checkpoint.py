@@ -175,7 +175,10 @@ class Checkpoints:
                 shutil.rmtree(path)
 
     def _found(self, level: int = logging.DEBUG) -> list[tuple[TrainingState, Path]]:
-        """All checkpoints whose state can be read, the newest first; the others are named in the log at that level."""
+        """All checkpoints whose state can be read, the newest first; the others are named in the log at that level.
+
+        The best one comes last. It is saved before its epoch's own: going on from it would leave that out.
+        """
         found = []
         for folder in self.save_dir.glob(f"{self.name}_*"):
             try:
@@ -184,7 +187,7 @@ class Checkpoints:
                 continue  # no checkpoint
             except ValueError as error:
                 logger.log(level, "passed over: %s", error)
-        return sorted(found, key=lambda entry: entry[0].serial, reverse=True)
+        return sorted(found, key=lambda entry: (entry[1] != self.folder(BEST), entry[0].serial), reverse=True)
 
     def _delete_old(self, now: TrainingState) -> None:
         """Delete what `keep_last` does not keep, and what was saved within an epoch that is finished now."""

@@ -87,23 +87,30 @@ def published_weights(published: Published) -> Path:
 
 def _obtain(published: Published, folder: Path) -> None:
     archive = folder.with_name(f"{published.name}.tar.gz")
-    was_put_here = archive.is_file()
-    if not was_put_here:
+    mark = folder.with_name(f".{published.name}.downloaded")  # an archive without it was put here by hand, and stays
+    if not archive.is_file():
         partial = archive.with_name(f"{archive.name}.partial")
         _download(f"{_server()}/{archive.name}", partial, archive, published.other_way)
+        mark.touch()
         os.replace(partial, archive)
+    is_ours = mark.is_file()
+    remove_leftovers(folder.parent)
     try:
         _check(archive, published.sha256)
-        _unpack(archive, folder)
+        with unfinished(folder) as hidden:
+            _unpack(archive, hidden)
+            # before the folder is there: after it, nobody would come back to do it
+            if not checksums.sums_of_file(archive).is_file():
+                checksums.record(archive)
+            if is_ours:
+                archive.unlink()
+                mark.unlink()
     except ValueError as error:
-        if was_put_here:
+        if not is_ours:
             raise ValueError(f"{error}; put a whole one there, or delete it") from error
         archive.unlink()
+        mark.unlink()
         raise ValueError(f"{error}; it is deleted now, so that the next run downloads it anew") from error
-    if not checksums.sums_of_file(archive).is_file():
-        checksums.record(archive)
-    if not was_put_here:
-        archive.unlink()
     logger.info("published weights are ready in %s", folder)
 
 
@@ -196,10 +203,8 @@ def _reason(error: Exception) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive's files to a folder, which appears under its name when it is whole, checksums included."""
-    remove_leftovers(folder.parent)
-    with unfinished(folder) as hidden:
-        hidden.mkdir()
-        for name, content in flat_tar_files(archive):
-            (hidden / name).write_bytes(content)
-        checksums.record(hidden)
+    """Unpack an archive's files to a folder that is not there yet, checksums included."""
+    folder.mkdir()
+    for name, content in flat_tar_files(archive):
+        (folder / name).write_bytes(content)
+    checksums.record(folder)

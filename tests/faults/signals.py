@@ -1,0 +1,61 @@
+"""Signals at random moments: to one process, to all, and Ctrl-C of a pipe."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+from bench import Bench, Command, Place
+from process import Ended, Job
+
+SHARE_FRESH = 0.3  # of the runs start as a user starts them, so that the import of Paddle is hit too
+
+
+def sent(number: signal.Signals, everyone: bool = False) -> Callable[..., Ended]:
+    """A fault: a signal at a random moment, to the main process or to all of the run."""
+    return partial(_sent, number=number, everyone=everyone)
+
+
+def wait_for_moment(bench: Bench, command: Command, place: Place, job: Job, rng: Random) -> None:
+    """Any moment of the run, or, one time in three, one at which it writes."""
+    if rng.random() < 1 / 3:
+        seen = set(place.folder.rglob("*"))
+        job.wait(lambda: bool(set(place.folder.rglob("*")) - seen))
+        job.wait(lambda: False, rng.uniform(0, 0.05))
+    else:
+        job.wait(lambda: False, rng.uniform(0, bench.reference(command.name).seconds))
+
+
+def _sent(bench: Bench, command: Command, place: Place, rng: Random, number: signal.Signals, everyone: bool) -> Ended:
+    job = bench.start(command, place, *command.again, fresh=_is_fresh(command, rng))
+    wait_for_moment(bench, command, place, job, rng)
+    return strike(job, number, [job.pid, *job.workers()] if everyone else [job.pid])
+
+
+def strike(job: Job, number: signal.Signals, pids: list[int]) -> Ended:
+    """Send a signal and wait for the end. Who is ready within a second had nothing left to lose."""
+    is_over, struck_sec = job.is_over(), time.monotonic()
+    job.strike(number, pids)
+    ended = job.end()
+    was_ready = is_over or (ended.code == 0 and time.monotonic() - struck_sec < 1)
+    return ended._replace(has_struck=not was_ready)
+
+
+def _is_fresh(command: Command, rng: Random) -> bool:
+    return command.name != "download" and (command.main is None or rng.random() < SHARE_FRESH)
+
+
+def ctrl_c_in_a_pipe(bench: Bench, command: Command, place: Place, rng: Random) -> Ended:
+    """`command | tee log`: Ctrl-C reaches tee too, and the pipe breaks."""
+    tee = subprocess.Popen(["tee", place.folder / "seen"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    job = bench.start(command, place, *command.again, fresh=True, stdout=tee.stdin)
+    tee.stdin.close()
+    wait_for_moment(bench, command, place, job, rng)
+    tee.send_signal(signal.SIGINT)
+    tee.wait()
+    ended = strike(job, signal.SIGINT, [job.pid])
+    seen = (place.folder / "seen").read_text(errors="replace")
+    (place.folder / "seen").unlink()
+    return ended._replace(output=seen + ended.output)

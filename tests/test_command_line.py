@@ -1,0 +1,42 @@
+"""How a command ends: one line and an exit code, whatever a library makes of it."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from common import command_line
+
+
+def test_ctrl_c_that_a_library_turns_into_another_error_is_still_ctrl_c():
+    """Paddle does, in the midst of an export."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def main():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set") from None
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.run(main)
+    assert caught.value.code == 130
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_want_of_memory_is_one_line(capsys):
+    def main():
+        raise MemoryError
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.run(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory; a smaller batch_size")
+
+
+def test_sigterm_after_paddle_is_imported_prints_nothing():
+    code = "import common.startup, os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
