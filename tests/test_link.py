@@ -85,9 +85,11 @@ class FakeRank:
 
         thread = threading.Thread(target=beat)
         thread.start()
-        yield
-        is_over.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def hear(self) -> dict:
         """The next message that is no sign of life."""
