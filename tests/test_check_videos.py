@@ -190,7 +190,7 @@ def test_ctrl_c_says_how_far_it_came(folder, decoded, capsys, monkeypatch):
 def test_too_slow_a_lost_process_and_a_defect_are_broken(folder, decoded, monkeypatch):
     (folder / "x.list").write_text("good.mp4\n")
     check(folder / "x.list", "--timeout_sec=0.001")
-    assert rows(folder / "x.check.csv") == {"good.mp4": ["broken", "0", "", "takes longer than 1e-06 s to read"]}
+    assert rows(folder / "x.check.csv") == {"good.mp4": ["broken", "0", "", "takes longer than 0.001 s to read"]}
 
     def fails(*args):
         raise RuntimeError("so\nit is")

@@ -146,7 +146,7 @@ def test_ctrl_c_says_how_far_it_came(folder, written, capsys, monkeypatch):
 
 def test_too_slow_and_a_lost_process_are_unreadable(folder, written, capsys, monkeypatch):
     assert convert(folder, "--timeout_sec=0.001") == 1
-    assert f"cannot be read: {folder}/one.mp4: takes longer than 1e-06 s to read" in capsys.readouterr().out
+    assert f"cannot be read: {folder}/one.mp4: takes longer than 0.001 s to read" in capsys.readouterr().out
     leftover(folder / "pkl" / "one.pkl").write_bytes(b"half")
     with monkeypatch.context() as patch:
         patch.setattr(video2pkl, "run_jobs", lambda work, clips, *args: [(clip, Failure("it died")) for clip in clips])
