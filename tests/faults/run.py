@@ -213,21 +213,25 @@ def campaign(
             for fault, name, size, part_seed in parts:
                 futures[lanes.submit(_play, bench, fault.name, name, size, part_seed)] = (fault.name, name)
             for future in concurrent.futures.as_completed(futures):
-                if future.cancelled():
-                    continue
                 row, found = futures[future], future.result()
                 verdicts.setdefault(row, []).extend(found)
-                num_done = sum(map(len, verdicts.values()))
-                print(f"{time.strftime('%H:%M:%S')} {num_done} faults; {row[1]}, {row[0]}", flush=True)
-                for one in found:
-                    if one.problem:
-                        print(f"{row[1]}, {row[0]}: {one.problem}\n{textwrap.indent(one.output, '    | ')}", flush=True)
+                tell(row, found, sum(map(len, verdicts.values())))
                 if time.monotonic() > end_sec:
-                    lanes.shutdown(wait=False, cancel_futures=True)
+                    lanes.shutdown(cancel_futures=True)
+                    break
     finally:
         server.kill()
         shutil.rmtree(folder)
     return verdicts
+
+
+def tell(row: tuple[str, str], found: list[Verdict], num_done: int) -> None:
+    """Say how far the campaign is, and all of what ended badly."""
+    fault, command = row
+    print(f"{time.strftime('%H:%M:%S')} {num_done} faults; {command}, {fault}", flush=True)
+    for one in found:
+        if one.problem:
+            print(f"{command}, {fault}: {one.problem}\n{textwrap.indent(one.output, '    | ')}", flush=True)
 
 
 def _play(bench: Bench, fault: str, command: str, count: int, seed: int) -> list[Verdict]:
