@@ -38,6 +38,7 @@ from scenarios import FAULTS, QUICKNESS, Fault  # noqa: E402
 from conftest import make_small_set  # noqa: E402
 
 TIME = re.compile(r"^\d\d:\d\d:\d\d ")
+BAR = "\\|"  # in a cell of a table
 SEEN_SHOWN = 120  # characters in the table
 ATTEMPTS = 3  # for each fault that is to be injected: some come when the run is over
 SHORT = {
@@ -190,7 +191,7 @@ def table(verdicts: dict[tuple[str, str], list[Verdict]]) -> str:
             kinds["hung"],
             kinds["unexplained"],
         ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(f"| {' | '.join(str(cell).replace('|', BAR) for cell in cells)} |")
     return "\n".join(lines)
 
 
