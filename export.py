@@ -85,7 +85,11 @@ def export(args: argparse.Namespace, config: Config, weights: Path | None, targe
             written = hidden / ONNX_FILE
             write_onnx(hidden, written)
         source.engine.model.eval()
-        exported = open_exported(written, num_cores(), gpu_number())
+        try:
+            exported = open_exported(written, num_cores(), gpu_number())
+        except RuntimeError as error:  # Paddle does not look whether what it writes gets there
+            reason = str(error).splitlines()[0]
+            raise OSError(f"{save_dir}: what was just written cannot be read ({reason}); is the disk full?") from error
         compare(source.engine, exported, clips_to_compare(args, config), target)
         names = [written.name] if args.format == "onnx" else sorted(file.name for file in hidden.iterdir())
         names.sort(key=lambda name: name == CARD_FILE)  # it is what makes a folder an export, so it comes last

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import dis
+import errno
 import os
 import signal
 import sys
@@ -147,7 +148,7 @@ def run(main: Callable[[], Any]) -> None:
             if not is_mistake(error):
                 raise
             text = _shortened(str(error))
-            if isinstance(error, MemoryError):
+            if _is_want_of_memory(error):
                 text = "not enough memory; a smaller batch_size and fewer num_reader_threads need less"
             _print_to(sys.stderr, f"error: {text}\n")
             sys.exit(2)
@@ -197,7 +198,12 @@ def is_mistake(error: Exception) -> bool:
     """Whether it is no defect but a user's mistake, whose message says all, or too small a machine; see `run`."""
     if isinstance(error, (ValueError, OSError)):
         return _raised_here(error) or bool(getattr(error, "errno", None))
-    return isinstance(error, MemoryError)
+    return _is_want_of_memory(error)
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    told_by_paddle = isinstance(error, RuntimeError) and os.strerror(errno.ENOMEM) in str(error)
+    return isinstance(error, MemoryError) or told_by_paddle
 
 
 def _raised_here(error: BaseException) -> bool:

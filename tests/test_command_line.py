@@ -26,9 +26,12 @@ def test_ctrl_c_that_a_library_turns_into_another_error_is_still_ctrl_c():
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_want_of_memory_is_one_line(capsys):
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("(PreconditionNotMet) libmklml_intel.so: Cannot allocate memory")]
+)
+def test_want_of_memory_is_one_line(capsys, error):
     def main():
-        raise MemoryError
+        raise error
 
     with pytest.raises(SystemExit) as caught:
         command_line.run(main)

@@ -154,6 +154,20 @@ def test_an_export_whose_end_was_killed_is_none_so_that_the_same_command_can_be_
     assert (tmp_path / "model.json").is_file() and not is_exported(tmp_path)
 
 
+def test_weights_that_a_full_disk_has_cut_are_told_in_one_line(weights, flags, tmp_path, monkeypatch):
+    """Paddle writes them without a look at what becomes of it."""
+    save = paddle.jit.save
+
+    def cut(layer, path):
+        save(layer, path)
+        os.truncate(f"{path}.pdiparams", 1000)
+
+    monkeypatch.setattr(paddle.jit, "save", cut)
+    with pytest.raises(OSError, match="what was just written cannot be read .*is the disk full"):
+        export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_mistakes(exports, weights, flags, small_set, tmp_path):
     with pytest.raises(FileExistsError, match="holds an export already; remove it, or choose another --save_dir"):
         export.main([*flags, f"--weights={weights}", f"--save_dir={exports['paddle']}"])

@@ -38,6 +38,7 @@ from scenarios import FAULTS, QUICKNESS, Fault  # noqa: E402
 from conftest import make_small_set  # noqa: E402
 
 TIME = re.compile(r"^\d\d:\d\d:\d\d ")
+BAR = "\\|"  # in a cell of a table
 SEEN_SHOWN = 120  # characters in the table
 ATTEMPTS = 3  # for each fault that is to be injected: some come when the run is over
 SHORT = {
@@ -190,7 +191,7 @@ def table(verdicts: dict[tuple[str, str], list[Verdict]]) -> str:
             kinds["hung"],
             kinds["unexplained"],
         ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(f"| {' | '.join(str(cell).replace('|', BAR) for cell in cells)} |")
     return "\n".join(lines)
 
 
@@ -213,21 +214,25 @@ def campaign(
             for fault, name, size, part_seed in parts:
                 futures[lanes.submit(_play, bench, fault.name, name, size, part_seed)] = (fault.name, name)
             for future in concurrent.futures.as_completed(futures):
-                if future.cancelled():
-                    continue
                 row, found = futures[future], future.result()
                 verdicts.setdefault(row, []).extend(found)
-                num_done = sum(map(len, verdicts.values()))
-                print(f"{time.strftime('%H:%M:%S')} {num_done} faults; {row[1]}, {row[0]}", flush=True)
-                for one in found:
-                    if one.problem:
-                        print(f"{row[1]}, {row[0]}: {one.problem}\n{textwrap.indent(one.output, '    | ')}", flush=True)
+                tell(row, found, sum(map(len, verdicts.values())))
                 if time.monotonic() > end_sec:
-                    lanes.shutdown(wait=False, cancel_futures=True)
+                    lanes.shutdown(cancel_futures=True)
+                    break
     finally:
         server.kill()
         shutil.rmtree(folder)
     return verdicts
+
+
+def tell(row: tuple[str, str], found: list[Verdict], num_done: int) -> None:
+    """Say how far the campaign is, and all of what ended badly."""
+    fault, command = row
+    print(f"{time.strftime('%H:%M:%S')} {num_done} faults; {command}, {fault}", flush=True)
+    for one in found:
+        if one.problem:
+            print(f"{command}, {fault}: {one.problem}\n{textwrap.indent(one.output, '    | ')}", flush=True)
 
 
 def _play(bench: Bench, fault: str, command: str, count: int, seed: int) -> list[Verdict]:
