@@ -1,13 +1,12 @@
 """What a list holds, in a line, and what looks wrong with it: seen before training starts, not after."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from common.console import count
-from datareader.records import Record, likely_paths, listed
+from datareader.records import Record, label_counts, likely_paths, listed
 
 CLASSES_SHOWN = 12  # up to so many are named each
 NAMES_SHOWN = 3
@@ -30,7 +29,7 @@ def report_list(heading: str, list_path: str | None, records: Sequence[Record], 
 
 def describe_list(records: Sequence[Record], class_names: list[str]) -> str:
     """The number of videos, and of each class where the list has labels."""
-    numbers, videos = _class_numbers(records), count(len(records), "video")
+    numbers, videos = label_counts(records), count(len(records), "video")
     if not numbers:
         return videos
     if len(class_names) <= CLASSES_SHOWN:
@@ -45,7 +44,7 @@ def describe_list(records: Sequence[Record], class_names: list[str]) -> str:
 
 def list_warnings(records: Sequence[Record], class_names: list[str]) -> list[str]:
     """What looks wrong; empty if nothing does."""
-    warnings, numbers = picture_warnings(records), _class_numbers(records)
+    warnings, numbers = picture_warnings(records), label_counts(records)
     absent = [name for label, name in enumerate(class_names) if label not in numbers]
     if len(numbers) == 1:
         warnings.append(f"all videos are of one class, {class_names[next(iter(numbers))]}")
@@ -76,10 +75,6 @@ def overlap_warning(training: Sequence[Record], validation: Sequence[Record]) ->
         f"{count(num_shared, 'video')} of the validation list (it has {len(validation)}) also in the training list: "
         "its scores say little about new videos"
     )
-
-
-def _class_numbers(records: Sequence[Record]) -> Counter:
-    return Counter(label for _, label in listed(records) if label is not None)
 
 
 def _first(names: list[str]) -> str:

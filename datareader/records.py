@@ -3,6 +3,7 @@
 import hashlib
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -97,6 +98,13 @@ class RecordList(Sequence[Record]):
             digest.update("".join(lines).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
+    def label_counts(self) -> Counter[int]:
+        """How many videos each class has; those without a label are left out."""
+        labels, numbers = np.unique(np.array(self._labels), return_counts=True)
+        return Counter(
+            {label: n for label, n in zip(labels.tolist(), numbers.tolist(), strict=True) if label != NO_LABEL}
+        )
+
     def label_mistakes(self, num_classes: int) -> tuple[np.ndarray, bool]:
         """The places of labels that are no class's, and whether the labels seem to count from 1."""
         labels = np.array(self._labels)
@@ -112,6 +120,13 @@ class RecordList(Sequence[Record]):
 def listed(records: Sequence[Record]) -> Iterator[tuple[str, int | None]]:
     """Each video's name and label; where they come from a list, without a look at its file."""
     return records.listed() if isinstance(records, RecordList) else ((one.name, one.label) for one in records)
+
+
+def label_counts(records: Sequence[Record]) -> Counter[int]:
+    """How many videos each class has."""
+    if isinstance(records, RecordList):
+        return records.label_counts()
+    return Counter(record.label for record in records if record.label is not None)
 
 
 def likely_paths(records: Sequence[Record]) -> Iterator[str]:
