@@ -178,7 +178,7 @@ def signals():
     os.kill(os.getpid(), signal.SIGTERM)
     while not stop.signal_number:
         time.sleep(0.01)
-    print(*workers(), flush=True)
+    print("workers", *workers(), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 loader.ClipReader.read = hang
@@ -188,7 +188,8 @@ with StopRequest() as stop:
 """
     done = run(small_set, "shared memory", code)
     assert done.returncode == 143, done.stderr
-    pids = [int(pid) for pid in done.stdout.split()]
-    assert len(pids) == 2
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("workers ")]
+    pids = [int(pid) for pid in line.split()[1:]]
+    assert len(pids) == 2 and "stopping: this step ends" in done.stdout
     while any(map(is_running, pids)):
         time.sleep(0.01)
