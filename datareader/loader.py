@@ -12,7 +12,7 @@ import paddle
 
 from datareader.reader import ClipReader
 from datareader.records import Record
-from datareader.workers import Workers, stand_apart
+from datareader.workers import EndsWorker, Workers, stand_apart
 
 PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
 SHARED_MEMORY = "/dev/shm"
@@ -77,7 +77,7 @@ class Loader:
         self._workers = Workers(
             paddle.io.DataLoader(
                 # a batch that travels through a pipe is still needed while the next one is read
-                BatchReader(reader, largest_batch, reuse_array=use_shared_memory),
+                EndsWorker(BatchReader(reader, largest_batch, reuse_array=use_shared_memory)),
                 batch_sampler=self._batches,
                 collate_fn=_only_item,
                 num_workers=num_workers,

@@ -212,10 +212,12 @@ def records_of(paths: Iterable[str], is_address: Callable[[str], bool] = lambda 
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: a folder holds no video.
+        ValueError: a path is empty, or a folder holds no video.
     """
     records = RecordList()
     for path in paths:
+        if not path:  # which Path would take for the working folder
+            raise ValueError("the path of a video is empty; a variable of the shell may not be set")
         if is_address(path):
             records.append(path, None)
             continue

@@ -5,10 +5,11 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, queues
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import paddle
 
@@ -17,6 +18,9 @@ from common.processes import end_with_parent
 SHARED_MEMORY = Path("/dev/shm")
 END_SEC = 5.0  # a worker that has not ended by then is killed
 LOOK_SEC = 0.1
+WAIT_SEC = 0.002
+OUT_OF_MEMORY, UNFORESEEN = 70, 71  # exit codes of a worker, which Python and signals do not use
+LESS_MEMORY = "lower num_reader_threads or batch_size, or give the machine more memory"
 
 
 class ReadingFailed(ValueError):
@@ -43,7 +47,7 @@ class Workers:
             ReadingFailed: a worker has died.
         """
         try:
-            yield from self._begin_epoch()
+            yield from _heard(self._begin_epoch())
         except Exception as error:  # of which type depends on where the death has met Paddle
             if not (self._watch and self._watch.death):
                 raise
@@ -78,6 +82,20 @@ class Workers:
         _free_shared_memory(worker.pid for worker in batches._workers)
 
 
+def _heard(batches: Any) -> Iterator[Any]:
+    """The batches of Paddle's iterator, waited for in Python: while Paddle waits, in C++, no signal is heard."""
+    while True:
+        # Paddle notes a batch's structure when it has come
+        while batches._batches_outstanding and not batches._structure_infos:
+            if batches._thread_done_event.wait(WAIT_SEC):
+                break
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
+
+
 class _Watch:
     """Waits, in a thread, for the death of a worker, and makes whoever waits for a batch then go on."""
 
@@ -94,10 +112,7 @@ class _Watch:
             return
         (worker, *_) = [worker for worker in batches._workers if worker.sentinel in dead]
         worker.join()
-        self.death = (
-            f"a process that reads videos (pid {worker.pid}) {_how_it_ended(worker.exitcode)}; "
-            "lower num_reader_threads or batch_size, or give the machine more memory"
-        )
+        self.death = f"a process that reads videos (pid {worker.pid}) {_how_it_ended(worker.exitcode)}"
         batches._exit_thread_unexpectedly()  # ends the wait for a batch
         while not self.is_over:
             batches._resume_worker_cnt = 0  # ends the wait for all workers to begin an epoch, whenever that begins
@@ -105,11 +120,42 @@ class _Watch:
 
 
 def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code == UNFORESEEN:
+        return "has failed by an error that nobody foresaw; the traceback above says which and where"
+    if exit_code == OUT_OF_MEMORY:
+        return f"could not get the memory that it needs; {LESS_MEMORY}"
     if exit_code == -signal.SIGKILL:
-        return "was killed: in most cases the memory was used up, and the kernel says so in dmesg"
+        return f"was killed: in most cases the memory was used up, and the kernel says so in dmesg; {LESS_MEMORY}"
     if exit_code is not None and exit_code < 0:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    return f"has ended with exit code {exit_code}"
+        return f"was ended by {signal.Signals(-exit_code).name}; {LESS_MEMORY}"
+    return f"has ended with exit code {exit_code}; {LESS_MEMORY}"
+
+
+class EndsWorker:
+    """A data set as a worker holds it: an error ends the worker, and its death is noticed as any other.
+
+    Paddle would print the error from a thread, and the main process would meet a SystemError that says nothing.
+    """
+
+    def __init__(self, dataset: Any):
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self._dataset[key]
+        except Exception as error:
+            _end_worker(error)
+
+
+def _end_worker(error: Exception, _unsent: object = None) -> NoReturn:
+    """End this process at once: without memory nothing more can be promised."""
+    if isinstance(error, MemoryError):
+        os._exit(OUT_OF_MEMORY)
+    traceback.print_exception(error)
+    os._exit(UNFORESEEN)
 
 
 def stand_apart(worker: int) -> None:
@@ -118,6 +164,8 @@ def stand_apart(worker: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # systemd and Slurm send SIGTERM to each process
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+    # Python would drop a batch that cannot be sent, and whoever waits for it would wait for ever
+    queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)
     # Paddle means to see to it, but its wait for the next batch never looks up
     end_with_parent(lambda: _free_shared_memory([os.getpid()]))
 

@@ -250,6 +250,8 @@ def test_folders_without_videos_and_pkl(flags, tmp_path):
         infer.main([*flags, f"--save_dir={tmp_path}", "--video", str(tmp_path / "empty")])
     with pytest.raises(FileNotFoundError, match="gone.mp4: no such video file or folder"):
         infer.main([*flags, f"--save_dir={tmp_path}", "--video", "gone.mp4"])
+    with pytest.raises(ValueError, match="the path of a video is empty"):
+        infer.main([*flags, f"--save_dir={tmp_path}", "--video", ""])
     with pytest.raises(ValueError, match="MODEL.format is pkl"):
         infer.main([*flags, f"--save_dir={tmp_path}", "-o", "MODEL.format=pkl", "--video", "gone.mp4"])
     with pytest.raises(ValueError, match="INFER.num_clips is for whole videos"):

@@ -140,6 +140,25 @@ def test_a_killed_worker_keeps_what_infer_has_done(long_set, weights, tmp_path):
     assert set(paths) == {row["path"] for row in rows}
 
 
+def test_a_worker_without_memory_ends_training_with_a_line(long_set, tmp_path):
+    code = """
+import sys
+import train
+from common import command_line
+from datareader.reader import ClipReader
+
+whole = ClipReader.read
+ClipReader.read = lambda self, epoch, index, clip: whole(self, epoch, index, clip) if index else bytearray(1 << 62)
+command_line.run(train.main)
+"""
+    command = [sys.executable, "-c", code, *map(str, training(long_set, tmp_path))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "WARNING" not in line and "Warning" not in line]
+    assert line.startswith("error: a process that reads videos (pid ") and "could not get the memory" in line
+    assert "lower num_reader_threads or batch_size" in line and line.endswith("--resume=auto goes on")
+
+
 def test_the_script_is_replaced_by_what_it_starts(tmp_path):
     stub = tmp_path / "python"  # so that SIGTERM to the script is SIGTERM to the run
     stub.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 0 || echo $$\n')

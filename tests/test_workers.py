@@ -19,7 +19,7 @@ from datareader.records import read_list
 if "pipes" in sys.argv[2]:
     loader._fits_shared_memory = lambda *sizes: False
 settings = {"clip_format": "mp4", "seg_num": 3, "seglen": 1, "short_size": 256, "target_size": 224}
-reader = clip_reader(read_list(sys.argv[1]) * 2, **settings)
+reader = clip_reader(read_list(sys.argv[1])[:] * 2, **settings)
 batches = loader.Loader(reader, 4, num_workers=2)
 
 def workers():
@@ -95,6 +95,40 @@ def test_a_death_leaves_neither_processes_nor_shared_memory(small_set):
     assert not any(map(is_running, pids)) and not in_shared_memory(pids)
 
 
+FAILURES = {
+    "memory in reading": ("shared memory", "loader.ClipReader.read = use_up", "could not get the memory"),
+    "memory in sending": ("shared memory", "send_unsendable()", "could not get the memory"),
+    "an error in reading": ("pipes", "loader.ClipReader.read = None", "has failed by an error that nobody foresaw"),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_a_worker_that_fails_is_the_next_batch_that_cannot_be_had(small_set, what):
+    how, fail, words = FAILURES[what]
+    code = f"""
+from datareader.workers import ReadingFailed
+
+def use_up(*arguments):
+    return bytearray(1 << 62)
+
+def send_unsendable():
+    whole, unsendable = loader.BatchReader.__getitem__, type("Unsendable", (), {{"__reduce__": use_up}})
+    loader.BatchReader.__getitem__ = lambda self, keys: [*whole(self, keys)[:-1], unsendable()]
+
+{fail}
+try:
+    read(0)
+except ReadingFailed as error:
+    print(error)
+"""
+    done = run(small_set, how, code)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("a process that reads videos (pid ") and words in line
+    assert ("lower num_reader_threads or batch_size" in line) == ("memory in" in what)
+    assert ("TypeError" in done.stderr) == ("error" in what), "only what nobody foresaw needs a traceback"
+
+
 ENDS = {
     "the end of the program": ("read(0, lambda: print(*workers(), flush=True))", 0),
     "an exception": ("read(0, lambda: 1 / print(*workers(), flush=True))", 1),
@@ -128,3 +162,34 @@ print(read(0), read(1))
 """
     done = run(small_set, "shared memory", code)
     assert (done.returncode, done.stdout.split()) == (0, ["6", "6"]), done.stderr
+
+
+def test_signals_are_heard_while_a_worker_hangs_on_a_file(small_set):
+    code = """
+from distributed.signals import StopRequest
+
+def hang(*arguments):
+    time.sleep(9999)
+
+def signals():
+    while not workers():
+        time.sleep(0.1)
+    time.sleep(1)  # until the main thread waits
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not stop.signal_number:
+        time.sleep(0.01)
+    print("workers", *workers(), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+loader.ClipReader.read = hang
+with StopRequest() as stop:
+    threading.Thread(target=signals, daemon=True).start()
+    read(0)
+"""
+    done = run(small_set, "shared memory", code)
+    assert done.returncode == 143, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("workers ")]
+    pids = [int(pid) for pid in line.split()[1:]]
+    assert len(pids) == 2 and "stopping: this step ends" in done.stdout
+    while any(map(is_running, pids)):
+        time.sleep(0.01)
