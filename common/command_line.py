@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from common.console import silence
+from common.console import printable_lines, silence
 
 PROJECT = Path(__file__).resolve().parent.parent
 MAX_MESSAGE = 4000
@@ -147,7 +147,7 @@ def run(main: Callable[[], Any]) -> None:
                 sys.exit(INTERRUPTED)
             if not is_mistake(error):
                 raise
-            text = _shortened(str(error))
+            text = printable_lines(_shortened(str(error)))
             if _is_want_of_memory(error):
                 text = "not enough memory; a smaller batch_size and fewer num_reader_threads need less"
             _print_to(sys.stderr, f"error: {text}\n")

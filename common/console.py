@@ -80,7 +80,21 @@ def write_now(line: str) -> None:
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         severity = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {severity}{record.getMessage()}"
+        text = record.getMessage()
+        text = printable_lines(text) if "\n" in record.msg else printable(text)
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {severity}{text}"
+
+
+def printable(text: str) -> str:
+    """Text in one line, as it can be shown: a file's name may hold line ends, a terminal's commands, or be no text."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def printable_lines(text: str) -> str:
+    """Text that may have several lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from common.console import printable
 from evaluation.plots import CHINESE_FONTS, FONT_FILES
 
 SHEET_COLUMNS = 8
@@ -22,10 +23,10 @@ def draw_caption(picture: np.ndarray, lines: list[str]) -> np.ndarray:
     image = Image.fromarray(np.ascontiguousarray(picture))
     draw = ImageDraw.Draw(image, "RGBA")
     margin, line_px = size_px // 2, round(1.3 * size_px)
-    width = max((draw.textlength(line, font) for line in lines), default=0)
+    width = max((draw.textlength(printable(line), font) for line in lines), default=0)
     draw.rectangle((0, 0, width + 2 * margin, line_px * len(lines) + margin), (*GROUND, 170))
     for number, line in enumerate(lines):
-        draw.text((margin, margin // 2 + number * line_px), line, INK, font)
+        draw.text((margin, margin // 2 + number * line_px), printable(line), INK, font)
     return np.asarray(image)
 
 
@@ -46,9 +47,7 @@ def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Imag
     sheet = Image.new(
         "RGB", (max(num_columns * (cell + gap) + gap, 480), top + num_rows * (2 * cell + 2 * gap)), GROUND
     )
-    # the name of a file need not be text, nor one line
-    caption = caption.encode(errors="backslashreplace").decode().replace("\n", " ")
-    ImageDraw.Draw(sheet).text((8, 8), caption, INK, _font(16, caption))
+    ImageDraw.Draw(sheet).text((8, 8), printable(caption), INK, _font(16, caption))
     for number, pair in enumerate(zip(frames, heated, strict=True)):
         row, column = divmod(number, num_columns)
         for part, picture in enumerate(pair):

@@ -1,11 +1,13 @@
 """Names that a spreadsheet would run, that no file system takes, that are no text; long lists; unfinished files."""
 
 import csv
+import logging
 import os
 
 import numpy as np
 import pytest
 
+from common.console import printable, start_logging
 from common.csv_cells import as_before, harmless
 from common.whole_file import remove_leftovers, unfinished, write_bytes
 from conftest import leftover
@@ -16,7 +18,7 @@ from datareader.unreadable import MIN_TRIED, UnreadableVideos
 from evaluation import plots
 from evaluation.files import OutputNames, write_csv, write_text
 from evaluation.predictions import read_class_names
-from inference.pictures import heat_sheet
+from inference.pictures import draw_caption, heat_sheet
 
 NO_TEXT = os.fsdecode(b"\xff.mp4")
 NAMES = ["=1+1", "+a", "-x.mp4", "@sum", "\tx", "'=1", "''", 'a,"b"', "<script>", NO_TEXT]
@@ -37,10 +39,20 @@ def test_outputs_of_long_names_have_short_ones(name):
     assert len(os.fsencode(OutputNames().name(f"{name}.mp4") + ".timeline.json")) <= 255
 
 
+@pytest.mark.parametrize("name", ["a\rb", "\x1b[31mred", "a\u2028b", "\ufeffa", f"{NO_TEXT}\nx"])
+def test_names_are_drawn_and_logged_in_a_line(name, capsys):
+    heat_sheet(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8)), name)
+    draw_caption(np.zeros((99, 99, 3), np.uint8), [name])
+    start_logging()
+    logging.getLogger("infer").info("[INFER] %s", name)
+    logging.getLogger("infer").info("[INFER] a table\n%s", f"1\n{name[0]}")
+    first, *table = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"[INFER] {printable(name)}") and first.isprintable() and len(table) == 3
+
+
 def test_names_are_drawn_as_they_are():
     plots.data_uri(plots.confusion_figure(np.eye(2), ["$x_{$", NO_TEXT]))
     plots.data_uri(plots.timeline_figure([0.0], [1.0], np.ones((1, 1)), ["a$^$"], f"$\\frac{NO_TEXT}$"))
-    heat_sheet(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8)), f"{NO_TEXT}\nx")
 
 
 def test_a_label_file_that_is_no_text_is_named(tmp_path):
