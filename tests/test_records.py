@@ -3,6 +3,7 @@ import pytest
 from config import load_config
 from datareader.build import build_records
 from datareader.records import Record, read_list
+from distributed.ranks import Ranks
 
 
 @pytest.fixture
@@ -95,3 +96,29 @@ def test_a_list_whose_videos_are_all_absent_is_refused(folder):
     with pytest.raises(FileNotFoundError, match="none of its videos exists .it lists 2."):
         read_list(write(folder, "no.mp4 0\nnot.mp4 0\n"), num_classes=1)
     assert len(read_list(write(folder, "no.mp4 0\na.mp4 0\n"), num_classes=1)) == 2
+
+
+@pytest.mark.parametrize("other", ["a.mp4 1\nwith space.mp4 0\n", "with space.mp4 0\na.mp4 0\n", "a.mp4 0\n"])
+def test_ranks_that_read_different_lists_are_all_refused(folder, other):
+    texts, left = ["a.mp4 0\nwith space.mp4 0\n", other], []
+    lists = [read_list(write(folder, text), num_classes=2) for text in texts]
+
+    class TwoRanks(Ranks):
+        def exchange(self, value):
+            assert value == [lists[self.rank].digest, len(lists[self.rank])]
+            return [[records.digest, len(records)] for records in lists]
+
+        def leave(self):
+            left.append(self.rank)
+
+    messages = []
+    for rank, text in enumerate(texts):
+        path = write(folder, text)
+        config = load_config("configs/tsn.txt", [f"TRAIN.filelist={path}", "MODEL.num_classes=2"])
+        with pytest.raises(
+            ValueError, match="x.list: is another list on rank 1 .* than on rank 0 .2 videos.; give"
+        ) as one:
+            build_records(config, "train", TwoRanks(rank, 2))
+        messages.append(str(one.value))
+    assert messages[0] == messages[1] and "\n" not in messages[0]
+    assert left == [0, 1], "each says that it ends, so that none takes the other down"
