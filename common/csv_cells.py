@@ -1,5 +1,7 @@
-"""Cells of CSV files that a spreadsheet cannot take for formulas."""
+"""Lines of CSV files, of cells that a spreadsheet cannot take for formulas."""
 
+import csv
+import io
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +14,13 @@ def harmless(cells: Iterable[Any]) -> list[Any]:
     return [
         f"{QUOTE}{cell}" if isinstance(cell, str) and cell.startswith((*FORMULA, QUOTE)) else cell for cell in cells
     ]
+
+
+def csv_line(cells: Iterable[Any]) -> str:
+    """A row's line; whatever its cells hold, line ends of any kind too, it reads back as one row."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(harmless(cells))  # quotes the cells that hold one of these
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def as_before(cells: Iterable[str]) -> list[str]:

@@ -1,7 +1,5 @@
 """Predictions -> files that other programs read. Knows no model."""
 
-import csv
-import io
 import json
 import pickle
 import re
@@ -13,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.csv_cells import harmless
+from common.csv_cells import csv_line
 from common.whole_file import whole_file, write_bytes
 from evaluation.predictions import Prediction, best_classes, class_name
 
@@ -29,11 +27,7 @@ def write_pickle(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(map(harmless, rows))
-    write_text(path, text.getvalue())
+    write_text(path, "".join(map(csv_line, [header, *rows])))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,6 +1,7 @@
 """Names that a spreadsheet would run, that no file system takes, that are no text; long lists; unfinished files."""
 
 import csv
+import io
 import logging
 import os
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.console import printable, start_logging
-from common.csv_cells import as_before, harmless
+from common.csv_cells import as_before, csv_line, harmless
 from common.whole_file import remove_leftovers, unfinished, write_bytes
 from conftest import leftover
 from datareader import records as records_module
@@ -29,6 +30,7 @@ def test_a_csv_holds_no_formula_and_reads_back(tmp_path):
     write_csv(tmp_path / "x.csv", ["name"], [[name] for name in NAMES])
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
         cells = [row[0] for row in csv.reader(file)][1:]
+    assert list(csv.reader(io.StringIO(csv_line(["a\rb", "c\nd", "e"]), newline=""))) == [["a\rb", "c\nd", "e"]]
     assert cells[:3] == ["'=1+1", "'+a", "'-x.mp4"] and as_before(cells)[:-1] == NAMES[:-1]
     write_text(tmp_path / "x.txt", NO_TEXT)
     assert (tmp_path / "x.txt").read_text() == r"\udcff.mp4"

@@ -4,11 +4,10 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from common.csv_cells import as_before, harmless
+from common.csv_cells import as_before, csv_line
 from common.whole_file import whole_file
 from datareader.records import read_list
 
@@ -75,7 +74,7 @@ class CheckedList:
         """Write the csv anew, in the list's order, with what is known."""
         rows = [self._row(name, findings[file]) for name, file in self._files.items() if file in findings]
         with whole_file(self.csv_path) as table:
-            table.write("".join([_csv_line(COLUMNS), *rows]).encode())
+            table.write("".join([csv_line(COLUMNS), *rows]).encode())
 
     def append(self, video: str, finding: Finding) -> None:
         """Add one of the list's videos to the csv."""
@@ -101,7 +100,7 @@ class CheckedList:
         )
 
     def _row(self, name: str, finding: Finding) -> str:
-        return _csv_line([name, *finding, *self._stamps[name]])
+        return csv_line([name, *finding, *self._stamps[name]])
 
 
 def _stamp(file: str) -> list[str]:
@@ -111,9 +110,3 @@ def _stamp(file: str) -> list[str]:
     except OSError:
         return ["", ""]
     return [str(status.st_size), str(status.st_mtime_ns)]
-
-
-def _csv_line(cells: Sequence) -> str:
-    line = StringIO()
-    csv.writer(line, lineterminator="\n").writerow(harmless(cells))
-    return line.getvalue()
