@@ -122,7 +122,7 @@ def prepare_save_dir(save_dir: str | Path) -> Path:
         OSError: it cannot; the message names it.
     """
     save_dir = Path(save_dir)
-    probe = save_dir / f".write_probe.{os.getpid()}"
+    probe = unfinished_path(save_dir / "probe")
     try:
         save_dir.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")

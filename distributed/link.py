@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from typing import Any
 
 BEAT_SEC = 5.0  # between the signs of life that every rank gives
-LOST_SEC = 40.0  # after so long without one a rank counts as dead; a process that ends is noticed at once
+# After so long without one a rank counts as dead; a process that ends is noticed at once. Gloo, which carries the
+# gradients on CPUs, aborts with a trace of its own after 30 s.
+LOST_SEC = 25.0
 JOIN_SEC = 120.0  # for all ranks to come together at the start
 HELLO_BYTES = 100  # that whoever connects has to say who it is
 CHUNK_BYTES = 1 << 20  # received at once
