@@ -72,7 +72,11 @@ def _is_running(process: int) -> bool:
         return False
     except PermissionError:
         return True  # another user's
-    return True
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):  # no Linux, or it has ended meanwhile
+        return True
+    return state != "Z"  # ended, and its parent has not looked yet
 
 
 @cache

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datareader.folders import VIDEO_SUFFIXES, find_videos
+
 MISTAKES_SHOWN = 5
 LOOKS = 10_000  # at files, until a list counts as one whose videos are not here
 BLOCK = 10_000  # records that are unpacked at once
 LARGEST_LABEL = 2**63 - 1
 NO_LABEL = -(2**63)
 SEPARATOR = "\0"  # of names: no path holds it
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".flv", ".ts", ".3gp")
-"""What videos in a folder end with; a file that is named itself may end with anything."""
 
 
 class Record(NamedTuple):
@@ -231,25 +231,6 @@ def records_of(paths: Iterable[str], is_address: Callable[[str], bool] = lambda 
         for video in found:
             records.append(video, None)
     return records
-
-
-def find_videos(folder: Path, on_error: Callable[[OSError], None] = lambda error: None) -> tuple[list[Path], set[Path]]:
-    """The videos below a folder, sorted, hidden ones left out, and the folders looked into, without links.
-
-    Args:
-        on_error: gets what keeps a folder from being read.
-    """
-    videos, seen = [], set()
-    for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
-        real = Path(parent).resolve()
-        if real in seen or real in folder.resolve().parents:  # a link to a folder above would never end
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        paths = [Path(parent, name) for name in names if not name.startswith(".")]
-        videos += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
-    return sorted(videos), seen
 
 
 def _read_lines(list_path: Path) -> Iterator[str]:

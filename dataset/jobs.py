@@ -1,6 +1,7 @@
 """Many files, several processes: a progress bar, a time limit for each file, and an end that leaves nothing behind."""
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -41,6 +42,8 @@ def run_jobs(
     """
     waiting: Iterable[Job] = iter(jobs)
     running = {}
+    # where all processes are killed at once, Python's own that frees their semaphores would warn of it
+    sys.warnoptions.append("ignore:resource_tracker")
     context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of the parent half-way
     pool = ProcessPool(max_workers=num_workers, initializer=end_with_parent, context=context)
     try:

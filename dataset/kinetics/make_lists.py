@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from common.command_line import OneLineParser, run
 from common.whole_file import remove_leftovers, whole_file
-from datareader.records import VIDEO_SUFFIXES, find_videos
+from datareader.folders import VIDEO_SUFFIXES, find_videos
 from dataset.kinetics.annotations import SPLITS, Row, read_annotations
 
 MISTAKES_SHOWN = 5

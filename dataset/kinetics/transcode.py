@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from common.command_line import positive_int, run
 from common.whole_file import remove_leftovers, unfinished, whole_file
-from datareader.records import VIDEO_SUFFIXES, find_videos
+from datareader.folders import VIDEO_SUFFIXES, find_videos
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, Failure, run_jobs
 from dataset.kinetics.encoding import encode, verify
