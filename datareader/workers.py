@@ -17,6 +17,7 @@ from common.processes import end_with_parent
 
 SHARED_MEMORY = Path("/dev/shm")
 END_SEC = 5.0  # a worker that has not ended by then is killed
+NOTICE_SEC = 2.0  # Paddle may hear of a death before the watch does
 LOOK_SEC = 0.1
 WAIT_SEC = 0.002
 OUT_OF_MEMORY, UNFORESEEN = 70, 71  # exit codes of a worker, which Python and signals do not use
@@ -49,7 +50,7 @@ class Workers:
         try:
             yield from _heard(self._begin_epoch())
         except Exception as error:  # of which type depends on where the death has met Paddle
-            if not (self._watch and self._watch.death):
+            if not (self._watch and self._watch.noticed.wait(NOTICE_SEC)):
                 raise
             raise ReadingFailed(self._watch.death) from error
 
@@ -102,6 +103,8 @@ class _Watch:
     def __init__(self, batches: Any):
         self.death = ""
         """How a worker has died, in words."""
+        self.noticed = threading.Event()
+        """Set when one has."""
         self.is_over = False
         """Whether they may end."""
         threading.Thread(target=self._wait, args=(batches,), daemon=True).start()
@@ -113,6 +116,7 @@ class _Watch:
         (worker, *_) = [worker for worker in batches._workers if worker.sentinel in dead]
         worker.join()
         self.death = f"a process that reads videos (pid {worker.pid}) {_how_it_ended(worker.exitcode)}"
+        self.noticed.set()
         batches._exit_thread_unexpectedly()  # ends the wait for a batch
         while not self.is_over:
             batches._resume_worker_cnt = 0  # ends the wait for all workers to begin an epoch, whenever that begins

@@ -36,12 +36,12 @@ def test_a_csv_holds_no_formula_and_reads_back(tmp_path):
     assert (tmp_path / "x.txt").read_text() == r"\udcff.mp4"
 
 
-@pytest.mark.parametrize("name", ["a" * 251, "汉" * 83, "\udcff" * 200])
+@pytest.mark.parametrize("name", ["a" * 251, "汉" * 83, "\udcff" * 200], ids=["long", "Chinese", "no text"])
 def test_outputs_of_long_names_have_short_ones(name):
     assert len(os.fsencode(OutputNames().name(f"{name}.mp4") + ".timeline.json")) <= 255
 
 
-@pytest.mark.parametrize("name", ["a\rb", "\x1b[31mred", "a\u2028b", "\ufeffa", f"{NO_TEXT}\nx"])
+@pytest.mark.parametrize("name", ["a\rb", "\x1b[31mred", "a\u2028b", "\ufeffa", f"{NO_TEXT}\nx"], ids=ascii)
 def test_names_are_drawn_and_logged_in_a_line(name, capsys):
     heat_sheet(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8)), name)
     draw_caption(np.zeros((99, 99, 3), np.uint8), [name])
