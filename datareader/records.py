@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ MISTAKES_SHOWN = 5
 LOOKS = 10_000  # at files, until a list counts as one whose videos are not here
 BLOCK = 10_000  # records that are unpacked at once
 LARGEST_LABEL = 2**63 - 1
+LONGEST_NAME = 255  # bytes of a file's or folder's name, which no usual file system exceeds
 NO_LABEL = -(2**63)
 SEPARATOR = "\0"  # of names: no path holds it
 
@@ -252,6 +254,8 @@ def _read_lines(list_path: Path) -> Iterator[str]:
 def _split_line(line: str, list_path: Path, clip_format: str, needs_label: bool) -> tuple[str, int | None]:
     if SEPARATOR in line:
         raise ValueError("holds a NUL character: no path does")
+    if len(os.fsencode(line)) > LONGEST_NAME:
+        _check_names(line)
     if clip_format == "pkl":
         return line, None
     path, _, last = line.rpartition(" ") if "\t" not in line else line.rpartition("\t")
@@ -263,6 +267,16 @@ def _split_line(line: str, list_path: Path, clip_format: str, needs_label: bool)
     if needs_label:
         raise ValueError(f"expected 'path label', got {line!r}{_likely_cause(line, path, last)}")
     return line, None
+
+
+def _check_names(line: str) -> None:
+    """Raise ValueError if a file or folder has a name that cannot exist; a number at the end may be a label."""
+    longest = max((len(os.fsencode(name)) for name in re.split(r"/|[ \t]+[+-]?\d+$", line)), default=0)
+    if longest > LONGEST_NAME:
+        raise ValueError(
+            f"a name of {longest} bytes, and file systems take {LONGEST_NAME}: {line[:40]!r}...; "
+            "are several lines joined?"
+        )
 
 
 def _label(text: str) -> int:
