@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -163,7 +162,9 @@ def read_list(list_path: str | Path, clip_format: str = "mp4", num_classes: int 
         if not line or line.startswith("#"):
             continue
         try:
-            records.append(*_split_line(line, list_path, clip_format, num_classes is not None))
+            name, label = _split_line(line, list_path, clip_format, num_classes is not None)
+            _check_length(name)
+            records.append(name, label)
         except ValueError as error:
             mistakes.add(f"{list_path} line {number}: {error}")
             continue
@@ -254,8 +255,6 @@ def _read_lines(list_path: Path) -> Iterator[str]:
 def _split_line(line: str, list_path: Path, clip_format: str, needs_label: bool) -> tuple[str, int | None]:
     if SEPARATOR in line:
         raise ValueError("holds a NUL character: no path does")
-    if len(os.fsencode(line)) > LONGEST_NAME:
-        _check_names(line)
     if clip_format == "pkl":
         return line, None
     path, _, last = line.rpartition(" ") if "\t" not in line else line.rpartition("\t")
@@ -269,13 +268,11 @@ def _split_line(line: str, list_path: Path, clip_format: str, needs_label: bool)
     return line, None
 
 
-def _check_names(line: str) -> None:
-    """Raise ValueError if a file or folder has a name that cannot exist; a number at the end may be a label."""
-    longest = max((len(os.fsencode(name)) for name in re.split(r"/|[ \t]+[+-]?\d+$", line)), default=0)
+def _check_length(path: str) -> None:
+    longest = max(map(len, os.fsencode(path).split(b"/")))
     if longest > LONGEST_NAME:
         raise ValueError(
-            f"a name of {longest} bytes, and file systems take {LONGEST_NAME}: {line[:40]!r}...; "
-            "are several lines joined?"
+            f"a name of {longest} bytes, and file systems take {LONGEST_NAME}: {path[:40]!r}...; are lines joined?"
         )
 
 
