@@ -269,7 +269,8 @@ def _split_line(line: str, list_path: Path, clip_format: str, needs_label: bool)
 
 
 def _check_length(path: str) -> None:
-    longest = max(map(len, os.fsencode(path).split(b"/")))
+    encoded = path.encode()
+    longest = max(map(len, encoded.split(b"/"))) if len(encoded) > LONGEST_NAME else 0  # few paths are split
     if longest > LONGEST_NAME:
         raise ValueError(
             f"a name of {longest} bytes, and file systems take {LONGEST_NAME}: {path[:40]!r}...; are lines joined?"
