@@ -17,6 +17,7 @@ MISTAKES_SHOWN = 5
 LOOKS = 10_000  # at files, until a list counts as one whose videos are not here
 BLOCK = 10_000  # records that are unpacked at once
 LARGEST_LABEL = 2**63 - 1
+LONGEST_NAME = 255  # bytes of a file's or folder's name, which no usual file system exceeds
 NO_LABEL = -(2**63)
 SEPARATOR = "\0"  # of names: no path holds it
 
@@ -161,7 +162,9 @@ def read_list(list_path: str | Path, clip_format: str = "mp4", num_classes: int 
         if not line or line.startswith("#"):
             continue
         try:
-            records.append(*_split_line(line, list_path, clip_format, num_classes is not None))
+            name, label = _split_line(line, list_path, clip_format, num_classes is not None)
+            _check_length(name)
+            records.append(name, label)
         except ValueError as error:
             mistakes.add(f"{list_path} line {number}: {error}")
             continue
@@ -263,6 +266,15 @@ def _split_line(line: str, list_path: Path, clip_format: str, needs_label: bool)
     if needs_label:
         raise ValueError(f"expected 'path label', got {line!r}{_likely_cause(line, path, last)}")
     return line, None
+
+
+def _check_length(path: str) -> None:
+    encoded = path.encode()
+    longest = max(map(len, encoded.split(b"/"))) if len(encoded) > LONGEST_NAME else 0  # few paths are split
+    if longest > LONGEST_NAME:
+        raise ValueError(
+            f"a name of {longest} bytes, and file systems take {LONGEST_NAME}: {path[:40]!r}...; are lines joined?"
+        )
 
 
 def _label(text: str) -> int:

@@ -101,6 +101,18 @@ def test_lines_with_nul_and_boundless_labels_are_refused(tmp_path):
         read_list(tmp_path / "x.list")
 
 
+@pytest.mark.parametrize("clip_format", ["mp4", "pkl"])
+def test_a_line_with_a_name_that_no_file_system_takes_is_named(tmp_path, clip_format):
+    for name in ("a" * 255, "汉" * 85, "b" * 200 + "/" + "c" * 200):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        (tmp_path / "x.list").write_text(f"{name} 0\n" if clip_format == "mp4" else f"{name}\n")
+        assert read_list(tmp_path / "x.list", clip_format)[0].name == name
+    (tmp_path / "x.list").write_text(f"a.mp4 0\nv/{'汉' * 86}/a.mp4 0\n")
+    with pytest.raises(ValueError, match=r"^\S+x.list line 2: a name of 258 bytes, and file systems take 255: 'v/汉+'"):
+        read_list(tmp_path / "x.list", clip_format)
+
+
 def test_a_long_list_without_its_videos_ends_early(caplog):
     records = [Record(f"{number}.mp4", 0, f"{number}.mp4") for number in range(100_000)]
     unreadable = UnreadableVideos(records, 0.05)
