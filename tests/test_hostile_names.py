@@ -41,7 +41,11 @@ def test_outputs_of_long_names_have_short_ones(name):
     assert len(os.fsencode(OutputNames().name(f"{name}.mp4") + ".timeline.json")) <= 255
 
 
-@pytest.mark.parametrize("name", ["a\rb", "\x1b[31mred", "a\u2028b", "\ufeffa", f"{NO_TEXT}\nx"], ids=["return", "terminal", "separator", "mark", "no text"])
+@pytest.mark.parametrize(
+    "name",
+    ["a\rb", "\x1b[31mred", "a\u2028b", "\ufeffa", f"{NO_TEXT}\nx"],
+    ids=["return", "terminal", "separator", "mark", "no text"],
+)
 def test_names_are_drawn_and_logged_in_a_line(name, capsys):
     heat_sheet(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8)), name)
     draw_caption(np.zeros((99, 99, 3), np.uint8), [name])
