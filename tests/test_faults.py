@@ -7,8 +7,8 @@ from pathlib import Path
 CAMPAIGN = Path(__file__).resolve().parent / "faults" / "run.py"
 
 
-def test_a_dozen_faults_lose_nothing_hang_nowhere_and_are_explained():
+def test_a_few_faults_lose_nothing_hang_nowhere_and_are_explained():
     command = [sys.executable, CAMPAIGN, "--short", "--seed=1"]  # in a process that has not used Paddle yet: it forks
     done = subprocess.run(command, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 faults in" in done.stdout and "0 lost, 0 hung, 0 unexplained" in done.stdout
+    assert "11 faults in" in done.stdout and "0 lost, 0 hung, 0 unexplained" in done.stdout

@@ -42,7 +42,7 @@ BAR = "\\|"  # in a cell of a table
 SEEN_SHOWN = 120  # characters in the table
 ATTEMPTS = 3  # for each fault that is to be injected: some come when the run is over
 SHORT = {
-    "SIGKILL": ("infer", "check_videos", "download"),
+    "SIGKILL": ("infer", "download"),
     "SIGTERM": ("download",),
     "disk full from the n-th write on": ("infer", "download"),
     "n-th write fails (EIO)": ("infer", "download"),
