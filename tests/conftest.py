@@ -7,6 +7,7 @@ from pathlib import Path
 import common.startup  # noqa: F401  isort: skip
 import av
 import numpy as np
+import paddle
 import pytest
 
 from datareader.reader import ClipReader, Decoding
@@ -93,6 +94,13 @@ def leftover(path: Path) -> Path:
     """Where a process that was killed has left its part of a file, which is not there yet."""
     ended = subprocess.run([sys.executable, "-c", LEAVE, str(path)], cwd=ROOT, capture_output=True, text=True)
     return Path(ended.stdout.strip())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """An engine of several threads sets Paddle's for the whole process; sums over more of them have other last bits."""
+    yield
+    paddle.base.core.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
