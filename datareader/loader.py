@@ -1,7 +1,6 @@
 """Batches of clips, made by worker processes; each rank reads its share."""
 
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,10 +11,9 @@ import paddle
 
 from datareader.reader import ClipReader
 from datareader.records import Record
-from datareader.workers import EndsWorker, Workers, stand_apart
+from datareader.workers import SHARED_MEMORY, EndsWorker, Workers, stand_apart
 
 PREFETCH_FACTOR = 2  # batches that each worker prepares ahead
-SHARED_MEMORY = "/dev/shm"
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +210,7 @@ def _only_item(items: list) -> list:
 
 def _fits_shared_memory(batch_bytes: int, num_workers: int, num_ranks: int) -> bool:
     """Whether the batches that are under way fit into shared memory; a batch beyond it would kill the process."""
-    if not os.path.isdir(SHARED_MEMORY):
+    if not SHARED_MEMORY.is_dir():
         return False
     # those that the workers prepare, the one in use, and one to spare; on each rank, as if all ran on this machine
     needed = batch_bytes * (num_workers * PREFETCH_FACTOR + 2) * num_ranks

@@ -15,14 +15,36 @@ HEADER_BYTES = 18  # put aside of each picture
 SEQUENCE = 1 << 40  # what the order rises by, from one sequence of pictures that stands alone to the next
 
 
-class H264:
-    """Args: extradata: the file's header for the decoder, avcC or units behind start codes."""
+class _Pictures:
+    """What both have: parameter sets, and the beginnings of the pictures' headers.
 
-    def __init__(self, extradata: bytes):
+    Args:
+        extradata: the file's header for the decoder, avcC or hvcC, or units behind start codes.
+        length_offset: where avcC or hvcC says how many bytes a unit's length has.
+    """
+
+    def __init__(self, extradata: bytes, length_offset: int):
         self.doubt = ""
-        self._length_bytes = length_bytes(extradata, 4)
+        self._length_bytes = length_bytes(extradata, length_offset)
         self._sets = ParameterSets(extradata)
         self._headers = bytearray()
+
+    def _put_aside(self, header: memoryview) -> None:
+        self._headers += header if len(header) == HEADER_BYTES else bytes(header).ljust(HEADER_BYTES, b"\0")
+
+    def _judge(self, is_whole: bool, num_pictures: int, sets: list[memoryview]) -> None:
+        """Note what is doubtful in a packet of so many pictures and these parameter sets."""
+        if not is_whole or num_pictures != 1:
+            self.doubt = self.doubt or (NO_PICTURE if is_whole else DAMAGED)
+        if sets and self._sets.are_new(sets):
+            self.doubt = self.doubt or NEW_SETUP
+
+
+class H264(_Pictures):
+    """Args: extradata: see `_Pictures`."""
+
+    def __init__(self, extradata: bytes):
+        super().__init__(extradata, length_offset=4)
 
     def look(self, packet: memoryview, time: int | None) -> bool:
         num_pictures, is_start, sets, end = 0, False, [], 0
@@ -32,16 +54,12 @@ class H264:
                 if packet[start + 1] >> 7:  # its first slice: first_mb_in_slice is 0
                     num_pictures += 1
                     is_start |= kind == 5
-                    header = packet[start : start + HEADER_BYTES]
-                    self._headers += header if len(header) == HEADER_BYTES else _padded(header)
+                    self._put_aside(packet[start : start + HEADER_BYTES])
             elif kind == 7 or kind == 8:
                 sets.append(packet[start:end])
             elif kind == 6:
                 is_start |= _is_exact_recovery_point(packet[start + 1 : end])
-        if end != len(packet) or num_pictures != 1:
-            self.doubt = self.doubt or (NO_PICTURE if end == len(packet) else DAMAGED)
-        if sets and self._sets.are_new(sets):
-            self.doubt = self.doubt or NEW_SETUP
+        self._judge(end == len(packet), num_pictures, sets)
         return is_start and self._sets.are_there(sets)
 
     def orders(self) -> np.ndarray:
@@ -72,14 +90,11 @@ class H264:
         return _whole_orders(headers.numbers(sequence.order_bits), sequence.order_bits, begins_alone, is_needed)
 
 
-class Hevc:
-    """Args: extradata: the file's header for the decoder, hvcC or units behind start codes."""
+class Hevc(_Pictures):
+    """Args: extradata: see `_Pictures`."""
 
     def __init__(self, extradata: bytes):
-        self.doubt = ""
-        self._length_bytes = length_bytes(extradata, 21)
-        self._sets = ParameterSets(extradata)
-        self._headers = bytearray()
+        super().__init__(extradata, length_offset=21)
         self._has_ended = False
 
     def look(self, packet: memoryview, time: int | None) -> bool:
@@ -94,16 +109,12 @@ class Hevc:
                 if packet[start + 2] >> 7:  # first_slice_segment_in_pic_flag
                     num_pictures += 1
                     is_start = 16 <= kind <= 23
-                    header = packet[start : start + HEADER_BYTES]
-                    self._headers += header if len(header) == HEADER_BYTES else _padded(header)
+                    self._put_aside(packet[start : start + HEADER_BYTES])
             elif kind <= 34:
                 sets.append(packet[start:end])
             elif kind == 36 or kind == 37:
                 self._has_ended = True
-        if end != len(packet) or num_pictures != 1:
-            self.doubt = self.doubt or (NO_PICTURE if end == len(packet) else DAMAGED)
-        if sets and self._sets.are_new(sets):
-            self.doubt = self.doubt or NEW_SETUP
+        self._judge(end == len(packet), num_pictures, sets)
         return is_start and self._sets.are_there(sets)
 
     def orders(self) -> np.ndarray:
@@ -136,10 +147,6 @@ class Hevc:
         if len(np.unique(steps[steps < SEQUENCE // 2])) > 1:  # pictures are numbered, however far apart they are shown
             self.doubt = self.doubt or MISSING
         return orders
-
-
-def _padded(header: memoryview) -> bytes:
-    return bytes(header).ljust(HEADER_BYTES, b"\0")
 
 
 def _last_before(is_meant: np.ndarray) -> np.ndarray:
