@@ -27,7 +27,8 @@ from common import command_line  # noqa: E402
 
 CLIP = ROOT / "benchmarks" / "data" / "340x256" / "0.mp4"
 NUM_CLASSES = 400
-FIRST_STEP = re.compile(r"\[TRAIN\] Epoch 0, iter 0 ")
+FIRST_STEP_BEGINS = re.compile(r"\[TRAIN\] \d+ epochs? of .* steps?, batch size ")
+FIRST_STEP_ENDS = re.compile(r"\[TRAIN\] Epoch 0, iter 0 ")
 SETTINGS = {
     "MODEL.num_classes": NUM_CLASSES, "MODEL.num_layers": 18, "MODEL.label_file": "none", "TRAIN.batch_size": 4,
     "TRAIN.short_size": 72, "TRAIN.target_size": 64, "TRAIN.num_reader_threads": 1, "TRAIN.total_videos": "none",
@@ -35,7 +36,7 @@ SETTINGS = {
 
 
 class Cost(NamedTuple):
-    """What a run has taken when its first step was done."""
+    """What a run has taken when its first step began, or ended."""
 
     wall_sec: float
     cpu_sec: float
@@ -43,7 +44,9 @@ class Cost(NamedTuple):
     resident_mb: float
     """Of the main process; part of it, Paddle's code, is shared with other processes."""
     main_mb: float
+    """Of it, private."""
     worker_mb: float
+    """Private memory of a worker."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,15 +56,15 @@ def main(argv: list[str] | None = None) -> None:
     make_clip(CLIP, *SIZES["340x256"], 0)
     rows = []
     for num_lines in args.lines:
-        cost = measure(num_lines)
-        rows.append([f"{num_lines:,}", *cost])
-    headers = ["lines", "first step, s", "CPU, s", "resident, MB", "private, MB", "a worker, MB"]
+        for moment, cost in measure(num_lines).items():
+            rows.append([f"{num_lines:,}", moment, *cost])
+    headers = ["lines", "first step", "wall, s", "CPU, s", "resident, MB", "private, MB", "a worker, MB"]
     print(processor())
     print(tabulate(rows, headers, tablefmt="github", floatfmt=".1f"))
 
 
-def measure(num_lines: int) -> Cost:
-    """Start train.py on a list of so many lines, and end it at its first step."""
+def measure(num_lines: int) -> dict[str, Cost]:
+    """Start train.py on a list of so many lines, and end it after its first step."""
     with tempfile.TemporaryDirectory() as folder:
         filelist = Path(folder, "train.list")
         with filelist.open("w", encoding="utf-8") as file:
@@ -74,10 +77,12 @@ def measure(num_lines: int) -> Cost:
         started_sec = time.perf_counter()
         run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         try:
-            if not any(FIRST_STEP.search(line) for line in run.stdout):
-                raise ValueError(f"train.py has ended before its first step, with {run.wait()}: {' '.join(command)}")
-            wall_sec = time.perf_counter() - started_sec
-            return cost_now(run.pid, wall_sec)
+            costs = {}
+            for moment, sign in (("begins", FIRST_STEP_BEGINS), ("ends", FIRST_STEP_ENDS)):
+                if not any(sign.search(line) for line in run.stdout):
+                    raise ValueError(f"train.py has ended with {run.wait()} before its first step: {' '.join(command)}")
+                costs[moment] = cost_now(run.pid, time.perf_counter() - started_sec)
+            return costs
         finally:
             run.kill()
             run.communicate()

@@ -90,6 +90,14 @@ class Loader:
         """Steps per epoch."""
         return len(self._batches)
 
+    def start_workers(self) -> None:
+        """Start the processes that read, which `epoch` would do otherwise.
+
+        A small process is forked into small ones: before there is a model, they hold no copies of its weights.
+        """
+        if self._workers:
+            self._workers.start()
+
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, counted from 0, from a step of it on.
 
@@ -98,7 +106,8 @@ class Loader:
         Raises:
             ReadingFailed: a worker has died.
         """
-        self._batches.epoch, self._batches.first_step = epoch, first_step
+        self.start_workers()
+        self._batches.begin_epoch(epoch, first_step)
         self.in_order = {}
         # without workers Paddle's DataLoader would read in a thread, and wait for ever if that fails
         for fields in self._workers or (self._batch_reader[keys] for (keys,) in self._batches):
@@ -130,8 +139,11 @@ class _Batches(paddle.io.BatchSampler):
         self.rank = rank
         self.num_ranks = num_ranks
         self.even_ranks = even_ranks
-        self.epoch = 0
-        self.first_step = 0
+        self.begin_epoch(0, first_step=len(self))  # nothing is read until one is asked for
+
+    def begin_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """The steps of this epoch are the next ones, from first_step on."""
+        self.epoch, self.first_step = epoch, first_step
 
     def __len__(self) -> int:
         num_clips = self.num_clips

@@ -1,12 +1,11 @@
 """What a list holds, in a line, and what looks wrong with it: seen before training starts, not after."""
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 
 from common.console import count
-from datareader.records import Record, label_counts, likely_paths, listed
+from datareader.records import RecordList
 
 CLASSES_SHOWN = 12  # up to so many are named each
 NAMES_SHOWN = 3
@@ -15,7 +14,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 logger = logging.getLogger(__name__)
 
 
-def report_list(heading: str, list_path: str | None, records: Sequence[Record], class_names: list[str]) -> None:
+def report_list(heading: str, list_path: str | None, records: RecordList, class_names: list[str]) -> None:
     """Say what a labelled list holds, and warn where something looks wrong.
 
     Args:
@@ -27,9 +26,9 @@ def report_list(heading: str, list_path: str | None, records: Sequence[Record], 
         logger.warning("%s %s: %s", heading, list_path, warning)
 
 
-def describe_list(records: Sequence[Record], class_names: list[str]) -> str:
+def describe_list(records: RecordList, class_names: list[str]) -> str:
     """The number of videos, and of each class where the list has labels."""
-    numbers, videos = label_counts(records), count(len(records), "video")
+    numbers, videos = records.label_counts(), count(len(records), "video")
     if not numbers:
         return videos
     if len(class_names) <= CLASSES_SHOWN:
@@ -42,9 +41,9 @@ def describe_list(records: Sequence[Record], class_names: list[str]) -> str:
     return f"{videos} of {classes}: from {lowest} to {highest}"
 
 
-def list_warnings(records: Sequence[Record], class_names: list[str]) -> list[str]:
+def list_warnings(records: RecordList, class_names: list[str]) -> list[str]:
     """What looks wrong; empty if nothing does."""
-    warnings, numbers = picture_warnings(records), label_counts(records)
+    warnings, numbers = picture_warnings(records), records.label_counts()
     absent = [name for label, name in enumerate(class_names) if label not in numbers]
     if len(numbers) == 1:
         warnings.append(f"all videos are of one class, {class_names[next(iter(numbers))]}")
@@ -56,18 +55,18 @@ def list_warnings(records: Sequence[Record], class_names: list[str]) -> list[str
     return warnings
 
 
-def picture_warnings(records: Sequence[Record]) -> list[str]:
+def picture_warnings(records: RecordList) -> list[str]:
     """A warning if files are pictures by their names."""
-    pictures = [name for name, _ in listed(records) if name.lower().endswith(PICTURE_SUFFIXES)]
+    pictures = [name for name, _ in records.listed() if name.lower().endswith(PICTURE_SUFFIXES)]
     if not pictures:
         return []
     return [f"{count(len(pictures), 'file')} by name no video but a picture ({_first(pictures)}); TSN needs videos"]
 
 
-def overlap_warning(training: Sequence[Record], validation: Sequence[Record]) -> str:
+def overlap_warning(training: RecordList, validation: RecordList) -> str:
     """A warning if both lists name the same videos; empty if they do not."""
     # numbers of 64 bits for paths: a million of them as text would fill rank 0
-    hashes = [np.fromiter(map(hash, likely_paths(records)), np.int64) for records in (training, validation)]
+    hashes = [np.fromiter(map(hash, records.likely_paths()), np.int64) for records in (training, validation)]
     num_shared = len(np.intersect1d(*hashes))
     if not num_shared:
         return ""

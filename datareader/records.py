@@ -72,6 +72,12 @@ class RecordList(Sequence[Record]):
         for start in range(0, len(self), BLOCK):
             yield from self._block(start, min(start + BLOCK, len(self)))
 
+    def likely_paths(self) -> Iterator[str]:
+        """Each video's path without a look at its file: as if all were where the first that exists is."""
+        first = self.first_found()
+        folder = self.folder if first and first.path != first.name else ""
+        return (os.path.join(folder, name) for name, _ in self.listed())
+
     def without(self, names: set[str]) -> "RecordList":
         """The videos of other names."""
         if not names:
@@ -116,27 +122,6 @@ class RecordList(Sequence[Record]):
         names = self._names[self._starts[start] : self._starts[end] - 1].decode(errors="surrogateescape")
         labels = (None if label == NO_LABEL else label for label in self._labels[start:end])
         return zip(names.split(SEPARATOR), labels, strict=True)
-
-
-def listed(records: Sequence[Record]) -> Iterator[tuple[str, int | None]]:
-    """Each video's name and label; where they come from a list, without a look at its file."""
-    return records.listed() if isinstance(records, RecordList) else ((one.name, one.label) for one in records)
-
-
-def label_counts(records: Sequence[Record]) -> Counter[int]:
-    """How many videos each class has."""
-    if isinstance(records, RecordList):
-        return records.label_counts()
-    return Counter(record.label for record in records if record.label is not None)
-
-
-def likely_paths(records: Sequence[Record]) -> Iterator[str]:
-    """Each video's path; of a list, without a look at its file: as if all were where the first that exists is."""
-    if not isinstance(records, RecordList):
-        return (record.path for record in records)
-    first = records.first_found()
-    folder = records.folder if first and first.path != first.name else ""
-    return (os.path.join(folder, name) for name, _ in records.listed())
 
 
 def read_list(list_path: str | Path, clip_format: str = "mp4", num_classes: int | None = None) -> RecordList:

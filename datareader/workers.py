@@ -4,7 +4,6 @@ import atexit
 import os
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Iterable, Iterator
 from multiprocessing import connection, queues
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import paddle
+from paddle.io import multiprocess_utils
 
 from common.processes import end_with_parent
 
 SHARED_MEMORY = Path("/dev/shm")
 END_SEC = 5.0  # a worker that has not ended by then is killed
 NOTICE_SEC = 2.0  # Paddle may hear of a death before the watch does
-LOOK_SEC = 0.1
 WAIT_SEC = 0.002
 OUT_OF_MEMORY, UNFORESEEN = 70, 71  # exit codes of a worker, which Python and signals do not use
 LESS_MEMORY = "lower num_reader_threads or batch_size, or give the machine more memory"
@@ -33,6 +32,9 @@ class Workers:
 
     When a worker dies, Paddle raises from a signal handler, in the midst of whatever the main thread does, or waits for
     the dead one for ever. Here it is the next batch that cannot be had.
+
+    Args:
+        loader: its sampler is asked anew at each epoch, and has to be empty until the first begins.
     """
 
     def __init__(self, loader: paddle.io.DataLoader):
@@ -41,32 +43,31 @@ class Workers:
         self._watch: _Watch | None = None
         atexit.register(self.end)  # before Python's own farewell, which waits for workers that SIGTERM does not end
 
-    def __iter__(self) -> Iterator[Any]:
-        """The batches of an epoch.
-
-        Raises:
-            ReadingFailed: a worker has died.
-        """
-        try:
-            yield from _heard(self._begin_epoch())
-        except Exception as error:  # of which type depends on where the death has met Paddle
-            if not (self._watch and self._watch.noticed.wait(NOTICE_SEC)):
-                raise
-            raise ReadingFailed(self._watch.death) from error
-
-    def _begin_epoch(self) -> Iterator[Any]:
+    def start(self) -> None:
+        """Start the processes, if they are not yet. What this one holds by then is theirs too, and stays it."""
         if self._watch:
-            return iter(self._loader)
+            return
+        multiprocess_utils._SIGCHLD_handler_set = True  # which keeps Paddle from setting its own
         held_back = {signal.SIGTERM, signal.SIGINT}  # until a worker knows what to do with them, see stand_apart
-        handler = signal.getsignal(signal.SIGCHLD)
         signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
         try:
             batches = iter(self._loader)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
-        signal.signal(signal.SIGCHLD, handler)  # instead of Paddle's
         self._watch = _Watch(batches)
-        return batches
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches of an epoch; `start` comes first.
+
+        Raises:
+            ReadingFailed: a worker has died.
+        """
+        try:
+            yield from _epoch(self._loader._iterator)
+        except Exception as error:  # of which type depends on where the death has met Paddle
+            if not self._watch.noticed.wait(NOTICE_SEC):
+                raise
+            raise ReadingFailed(self._watch.death) from error
 
     def end(self) -> None:
         """End the workers. Nothing can be read afterwards."""
@@ -83,8 +84,14 @@ class Workers:
         _free_shared_memory(worker.pid for worker in batches._workers)
 
 
-def _heard(batches: Any) -> Iterator[Any]:
+def _epoch(batches: Any) -> Iterator[Any]:
     """The batches of Paddle's iterator, waited for in Python: while Paddle waits, in C++, no signal is heard."""
+    if batches._batches_outstanding:
+        raise RuntimeError("the epoch before has to be read to its end")
+    # as Paddle begins an epoch, but for half a second's sleep until each worker has said that it is there
+    batches._sampler_iter = iter(batches._index_sampler)
+    for _ in range(batches._outstanding_capacity):
+        batches._try_put_indices()
     while True:
         # Paddle notes a batch's structure when it has come
         while batches._batches_outstanding and not batches._structure_infos:
@@ -118,9 +125,6 @@ class _Watch:
         self.death = f"a process that reads videos (pid {worker.pid}) {_how_it_ended(worker.exitcode)}"
         self.noticed.set()
         batches._exit_thread_unexpectedly()  # ends the wait for a batch
-        while not self.is_over:
-            batches._resume_worker_cnt = 0  # ends the wait for all workers to begin an epoch, whenever that begins
-            time.sleep(LOOK_SEC)
 
 
 def _how_it_ended(exit_code: int | None) -> str:

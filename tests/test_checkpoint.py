@@ -12,6 +12,7 @@ from training.checkpoint import (
     Checkpoints,
     Snapshot,
     TrainingState,
+    load_training_arrays,
     load_training_state,
     save_checkpoint,
 )
@@ -38,7 +39,7 @@ def test_a_checkpoint_is_a_folder_of_four_files_and_their_sums_and_reads_back(tm
     save_checkpoint(tmp_path / "TSN_epoch2", snapshot())
     files = ["SHA256SUMS", "config.yaml", "model.pdparams", "optimizer.pdopt", "state.json"]
     assert names(tmp_path / "TSN_epoch2") == files and names(tmp_path) == ["TSN_epoch2"]
-    state, arrays = load_training_state(tmp_path / "TSN_epoch2")
+    state, arrays = load_training_state(tmp_path / "TSN_epoch2"), load_training_arrays(tmp_path / "TSN_epoch2")
     assert state == STATE and np.array_equal(arrays["weight.velocity"], np.arange(4.0))
     content = json.loads((tmp_path / "TSN_epoch2" / "state.json").read_text())
     assert content["versions"]["paddle"] == paddle.__version__
@@ -123,7 +124,7 @@ def test_an_optimizers_file_of_other_things_than_arrays_is_refused(tmp_path):
     made = snapshot()
     save_checkpoint(tmp_path / "TSN_epoch0", made._replace(training={"weight.velocity": "fast"}))
     with pytest.raises(ValueError, match="optimizer.pdopt: damaged training state: holds other things than arrays"):
-        load_training_state(tmp_path / "TSN_epoch0")
+        load_training_arrays(tmp_path / "TSN_epoch0")
 
 
 def test_the_newest_whole_checkpoint_is_found_and_others_are_named(tmp_path, caplog):

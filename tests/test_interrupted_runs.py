@@ -18,7 +18,7 @@ import train
 from common import command_line
 from conftest import small_flags
 from models.weights import read_weights
-from training.checkpoint import load_training_state
+from training.checkpoint import load_training_arrays, load_training_state
 
 IS_LONG = "TSN_LONG" in os.environ
 NUM_KILLS, NUM_EPOCHS = (30, 60) if IS_LONG else (2, 6)
@@ -50,7 +50,8 @@ def interrupt(process: subprocess.Popen, save_dir: Path, how: str, number: signa
 
 def result(save_dir: Path) -> tuple[dict, dict, dict, list]:
     """Final weights, optimizer state, best weights and figures, without the times."""
-    state, arrays = load_training_state(save_dir / f"TSN_epoch{NUM_EPOCHS - 1}")
+    folder = save_dir / f"TSN_epoch{NUM_EPOCHS - 1}"
+    state, arrays = load_training_state(folder), load_training_arrays(folder)
     history = [{key: value for key, value in row.items() if key != "minutes"} for row in state.history]
     weights, best = (read_weights(save_dir / f"TSN_{label}").arrays for label in (f"epoch{NUM_EPOCHS - 1}", "best"))
     return weights, arrays, best, [*history, state.best_top1, state.step]
@@ -135,9 +136,9 @@ def test_a_full_disk_ends_or_warns_as_the_config_says(small_set, small_disk, tmp
     assert (
         f"{small_disk / 'TSN_epoch0'} is the newest checkpoint; free some space, then go on with --resume=auto" in line
     )
-    assert load_training_state(small_disk / "TSN_epoch0")[0].epoch == 1
+    assert load_training_state(small_disk / "TSN_epoch0").epoch == 1
 
     train.main([*flags, "--resume=auto", "-o", "TRAIN.on_save_error=continue"])
     assert sum("training goes on (TRAIN.on_save_error)" in record.getMessage() for record in caplog.records) == 2
-    assert load_training_state(small_disk / "TSN_epoch0")[0].epoch == 1
+    assert load_training_state(small_disk / "TSN_epoch0").epoch == 1
     assert json.loads((small_disk / "metrics.jsonl").read_text().splitlines()[-1])["event"] == "epoch"

@@ -5,7 +5,7 @@ import pytest
 from common.command_line import OneLineParser
 from common.console import count, duration, size
 from datareader.overview import describe_list, list_warnings, overlap_warning, picture_warnings
-from datareader.records import Record
+from datareader.records import RecordList
 from evaluation.scores import summarize
 from test_scores import predictions_of
 
@@ -13,8 +13,10 @@ NAMES = ["red", "green", "blue"]
 
 
 def records_of(labels, folder="a", ending="mp4"):
-    paths = [f"{folder}/{number}.{ending}" for number in range(len(labels))]
-    return [Record(path, label, path) for path, label in zip(paths, labels, strict=True)]
+    records = RecordList()
+    for number, label in enumerate(labels):
+        records.append(f"{folder}/{number}.{ending}", label)
+    return records
 
 
 def test_videos_per_class():

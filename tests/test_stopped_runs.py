@@ -66,7 +66,7 @@ def wait_for_end(pids: list[int]) -> None:
 def only_checkpoint(save_dir: Path) -> int:
     """The step within the first epoch that was saved."""
     (folder,) = save_dir.glob("TSN_*")
-    state, _ = load_training_state(folder)
+    state = load_training_state(folder)
     assert state.epoch == 0 and state.step_in_epoch == state.step > 0 and folder.name == f"TSN_epoch0_step{state.step}"
     return state.step
 

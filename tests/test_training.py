@@ -19,7 +19,7 @@ from models.weights import read_weights
 from training import checkpoint
 from training.average import WeightAverage, decay_at
 from training.build import build_learner
-from training.checkpoint import load_training_state
+from training.checkpoint import load_training_arrays, load_training_state
 from training.log import Metrics, table
 from training.meter import ScoreMeter
 from training.precision import Precision
@@ -167,11 +167,11 @@ def test_the_moving_average_is_the_formula():
 def test_the_moving_average_is_what_is_validated_and_saved(run, plain):
     averaged = run("averaged", "--pretrain=none", "--valid_interval=1", TRAIN__epoch=2, TRAIN__ema_decay=0.9)
     assert np.array_equal(losses(plain), losses(averaged)), "training itself does not change"
-    state, arrays = load_training_state(averaged / "TSN_epoch1")
+    state, arrays = load_training_state(averaged / "TSN_epoch1"), load_training_arrays(averaged / "TSN_epoch1")
     own, average = read_weights(plain / "TSN_epoch1").arrays, read_weights(averaged / "TSN_epoch1").arrays
     assert np.array_equal(arrays["fc.weight.trained"], own["fc.weight"])
     assert not np.array_equal(average["fc.weight"], own["fc.weight"])
-    assert state.history[1]["valid_loss"] != load_training_state(plain / "TSN_epoch1")[0].history[1]["valid_loss"]
+    assert state.history[1]["valid_loss"] != load_training_state(plain / "TSN_epoch1").history[1]["valid_loss"]
     without = run("without", f"--resume={averaged / 'TSN_epoch0'}", TRAIN__epoch=2)
     assert difference(without / "TSN_epoch1", plain / "TSN_epoch1") == 0, "without it the weights themselves go on"
 
@@ -246,7 +246,7 @@ def test_changes_since_a_checkpoint_are_told_and_meaningless_ones_refused(run, s
     told = [record.getMessage() for record in caplog.records if "changed since" in record.getMessage()]
     keys = ["save_interval_steps", "keep_last", "batch_size", "epoch", "momentum"]
     assert len(told) == 1 and all(f"TRAIN.{key} was" in told[0] for key in keys)
-    assert load_training_state(tmp_path / "y" / "TSN_epoch1")[0].step == 4, "two steps of 6 videos per epoch"
+    assert load_training_state(tmp_path / "y" / "TSN_epoch1").step == 4, "two steps of 6 videos per epoch"
 
 
 def test_too_many_unreadable_videos_save_the_progress_first(run, small_set, tmp_path):
@@ -260,7 +260,7 @@ def test_too_many_unreadable_videos_save_the_progress_first(run, small_set, tmp_
     with pytest.raises(ValueError, match=message):
         run("run", "--pretrain=none", **settings)
     run("run", "--resume=auto", **settings | {"TRAIN__max_bad_fraction": 0.2})
-    state, _ = load_training_state(tmp_path / "run" / "TSN_epoch0")
+    state = load_training_state(tmp_path / "run" / "TSN_epoch0")
     assert (state.epoch, state.step) == (1, 12)
 
 
@@ -340,7 +340,7 @@ def test_the_best_is_only_replaced_by_a_better_one(run, plain, tmp_path):
     path.write_text(json.dumps(best))
     run("run", f"--resume={folder / 'TSN_epoch0'}", "--valid_interval=1", TRAIN__epoch=2)
     assert json.loads(path.read_text()) == best, "the one that was resumed knew of nothing that good"
-    assert load_training_state(folder / "TSN_epoch1")[0].best_top1 == 1.1
+    assert load_training_state(folder / "TSN_epoch1").best_top1 == 1.1
 
 
 @pytest.mark.parametrize(

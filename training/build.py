@@ -14,6 +14,7 @@ from common.console import count
 from common.whole_file import prepare_save_dir
 from config import Config, dump_config
 from datareader.build import build_loader, build_records
+from datareader.loader import Loader
 from datareader.overview import overlap_warning, report_list
 from datareader.records import RecordList
 from datareader.unreadable import UnreadableVideos
@@ -22,7 +23,7 @@ from evaluation.predictions import all_class_names, read_class_names
 from models.build import build_model, fetch_published_weights
 from models.weights import RESNET50_IMAGENET, find_weights, load_weights, read_weights
 from training.average import WeightAverage
-from training.checkpoint import Checkpoints, TrainingState, load_training_state
+from training.checkpoint import Checkpoints, TrainingState, load_training_arrays, load_training_state
 from training.log import Metrics
 from training.meter import ScoreMeter
 from training.optimizer import (
@@ -66,27 +67,27 @@ def build_run(
 ) -> Run:
     """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags."""
     path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
-    saved, arrays = (path and load_training_state(path)) or (None, {})
+    saved = load_training_state(path) if path else None
     if saved:
         check_network(path, config)
     seed = seed if seed is not None else saved.seed if saved else 0
     seed_everything(seed)
-    model = build_model(config, config.train.channels_last)
     lists = _read_lists(config, ranks, has_validation=valid_interval > 0)
-    train_loader = build_loader(config, "train", lists["train"], ranks, seed)
+    loaders = _start_loaders(config, lists, ranks, seed)  # before there are weights, which each worker would hold
+    model, epoch_steps = build_model(config, config.train.channels_last), len(loaders["train"])
     state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=lists["train"].digest)
     if saved:
-        state = resumed_state(path, saved, state, config, len(train_loader), is_auto=resume == AUTO)
+        state = resumed_state(path, saved, state, config, epoch_steps, is_auto=resume == AUTO)
     _load_start(model, path, pretrain, config)
-    learner = build_learner(config, model, ranks, build_schedule(config, len(lists["train"]), len(train_loader)))
+    learner = build_learner(config, model, ranks, build_schedule(config, len(lists["train"]), epoch_steps))
     if saved:
-        _restore(learner, model, saved, arrays)
+        _restore(learner, model, saved, load_training_arrays(path))
     run = Run(
         ranks=ranks,
         model=model,
         learner=learner,
-        train_loader=train_loader,
-        valid_loader=build_loader(config, "valid", lists["valid"], ranks) if "valid" in lists else None,
+        train_loader=loaders["train"],
+        valid_loader=loaders.get("valid"),
         num_classes=config.model.num_classes,
         num_epochs=config.train.epoch,
         log_interval=log_interval,
@@ -118,6 +119,14 @@ def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str,
         if has_validation and (warning := overlap_warning(lists["train"], lists["valid"])):
             logger.warning("[VALID] %s", warning)
     return lists
+
+
+def _start_loaders(config: Config, lists: dict[str, RecordList], ranks: Ranks, seed: int) -> dict[str, Loader]:
+    """The loaders of the lists, whose workers run."""
+    loaders = {mode: build_loader(config, mode, records, ranks, seed) for mode, records in lists.items()}
+    for loader in loaders.values():
+        loader.start_workers()
+    return loaders
 
 
 def _load_start(model: nn.Layer, resume: str | None, pretrain: str | None, config: Config) -> None:

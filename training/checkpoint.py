@@ -4,7 +4,6 @@ A folder is written under a hidden name, synced to the disk, then renamed, so a 
 leaves half of one under its own name. The state in it lists the size and the SHA-256 of every file.
 """
 
-import dataclasses
 import json
 import logging
 import platform
@@ -12,7 +11,7 @@ import shutil
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -230,7 +229,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot) -> None:
         digests = {path.name: checksums.sha256(path) for path in sorted(unfinished.iterdir())}
         files = {name: {"bytes": (unfinished / name).stat().st_size, "sha256": sum_} for name, sum_ in digests.items()}
         versions = {"paddle": paddle.__version__, "numpy": np.__version__, "python": platform.python_version()}
-        readable = {**dataclasses.asdict(snapshot.state), "versions": versions, "files": files}
+        readable = {**asdict(snapshot.state), "versions": versions, "files": files}
         (unfinished / STATE_FILE).write_text(json.dumps(readable, indent=1) + "\n", encoding="utf-8")
         checksums.record(unfinished, digests)
         for path in [*unfinished.iterdir(), unfinished]:
@@ -274,8 +273,8 @@ def verify_checkpoint(folder: Path) -> TrainingState:
     return state
 
 
-def load_training_state(path: str | Path) -> tuple[TrainingState, dict[str, np.ndarray]] | None:
-    """The state and the arrays of `Snapshot.training` of a checkpoint folder; None for weights that carry neither.
+def load_training_state(path: str | Path) -> TrainingState | None:
+    """The state of a checkpoint folder, which is whole; None for weights that carry none.
 
     Raises:
         FileNotFoundError: there is no such path, or a file of the checkpoint is missing.
@@ -284,12 +283,17 @@ def load_training_state(path: str | Path) -> tuple[TrainingState, dict[str, np.n
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such checkpoint; correct --resume")
-    if not any((path / name).is_file() for name in (OPTIMIZER_FILE, STATE_FILE)):
-        return None
-    state, arrays = verify_checkpoint(path), load_pickle(path / OPTIMIZER_FILE)
+    carries_state = any((path / name).is_file() for name in (OPTIMIZER_FILE, STATE_FILE))
+    return verify_checkpoint(path) if carries_state else None
+
+
+def load_training_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of `Snapshot.training` of a checkpoint folder; ValueError if they are damaged."""
+    file = Path(path) / OPTIMIZER_FILE
+    arrays = load_pickle(file)
     if not isinstance(arrays, dict) or not all(isinstance(array, np.ndarray | np.generic) for array in arrays.values()):
-        raise ValueError(f"{path / OPTIMIZER_FILE}: damaged training state: holds other things than arrays by name")
-    return state, arrays
+        raise ValueError(f"{file}: damaged training state: holds other things than arrays by name")
+    return arrays
 
 
 def _read_state(folder: Path) -> TrainingState:
@@ -299,7 +303,7 @@ def _read_state(folder: Path) -> TrainingState:
             raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no {name!r}")
         if not fits(content[name], hint):
             raise ValueError(f"{folder / STATE_FILE}: damaged training state: its {name} is of another type")
-    return TrainingState(**{field.name: content[field.name] for field in dataclasses.fields(TrainingState)})
+    return TrainingState(**{one.name: content[one.name] for one in fields(TrainingState)})
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
