@@ -1,11 +1,11 @@
 """Many files, several processes: a progress bar, a time limit for each file, and an end that leaves nothing behind."""
 
-import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple, TypeVar
+from multiprocessing.context import SpawnContext
+from typing import Any, NamedTuple, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
@@ -23,6 +23,21 @@ class Failure(NamedTuple):
     """Takes the place of a result where the process was lost."""
 
     reason: str
+
+
+class _KeepsLocks(SpawnContext):
+    """Python's way to start processes, with locks that stay.
+
+    Pebble lets go of them before it ends its processes, and one that is just starting would look for them in vain.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._locks = []
+
+    def RLock(self) -> Any:
+        self._locks.append(super().RLock())
+        return self._locks[-1]
 
 
 def run_jobs(
@@ -44,8 +59,8 @@ def run_jobs(
     running = {}
     # where all processes are killed at once, Python's own that frees their semaphores would warn of it
     sys.warnoptions.append("ignore:resource_tracker")
-    context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of the parent half-way
-    pool = ProcessPool(max_workers=num_workers, initializer=end_with_parent, context=context)
+    # a fork would copy threads and locks of the parent half-way
+    pool = ProcessPool(max_workers=num_workers, initializer=end_with_parent, context=_KeepsLocks())
     try:
         with tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
             while True:

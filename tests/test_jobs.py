@@ -3,12 +3,13 @@
 import os
 import signal
 import time
+from _multiprocessing import SemLock
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from dataset.jobs import Failure, run_jobs
+from dataset.jobs import Failure, _KeepsLocks, run_jobs
 
 
 def work(job: str) -> str:
@@ -46,3 +47,9 @@ def test_a_process_that_is_killed_as_it_starts_ends_everything_with_a_line(monke
     monkeypatch.setattr("dataset.jobs.ProcessPool.schedule", lambda *args, **kwargs: lost)
     with pytest.raises(ValueError, match="a working process was killed as it started.*fewer --workers need less"):
         list(run_jobs(work, ["a"], 1, "job"))
+
+
+def test_the_locks_stay_for_a_process_that_is_still_starting_when_pebble_lets_go_of_them():
+    context = _KeepsLocks()
+    name = context.RLock()._semlock.name  # nobody holds the lock any more
+    assert SemLock._rebuild(-1, 0, 1, name).name == name, "what the process that starts does"
