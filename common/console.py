@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -50,14 +50,31 @@ class _Console(logging.StreamHandler):
         if not isinstance(error, OSError):
             super().handleError(record)
             return
-        silence(STDOUT)
-        self.flush()  # the line, if the stream still has it; it comes again
-        try:
-            os.write(STDERR, f"stdout cannot be written any more ({error.strerror}): the log goes on here\n".encode())
-        except OSError:
-            silence(STDERR)
-        os.dup2(STDERR, STDOUT)
+        _give_up_stdout(self.stream, error)
         super().emit(record)
+
+
+def say(text: str) -> None:
+    """Print a line on stdout, above the bar of `progress`; on stderr where stdout cannot be written any more."""
+    if sys.stdout is None:  # closed
+        return
+    with tqdm.external_write_mode(sys.stdout):
+        try:
+            print(printable(text), flush=True)
+        except OSError as error:
+            _give_up_stdout(sys.stdout, error)
+            print(printable(text), flush=True)
+
+
+def _give_up_stdout(stdout: TextIO, error: OSError) -> None:
+    """Let what is written there go to stderr, or nowhere if that cannot be written either."""
+    silence(STDOUT)
+    stdout.flush()  # the line, if the stream still has it; it comes again
+    try:
+        os.write(STDERR, f"stdout cannot be written any more ({error.strerror}): the log goes on here\n".encode())
+    except OSError:
+        silence(STDERR)
+    os.dup2(STDERR, STDOUT)
 
 
 def silence(descriptor: int) -> None:

@@ -74,6 +74,20 @@ def test_a_log_on_a_full_disk_goes_on_on_stderr():
     assert lines[1].endswith(" first") and lines[2].startswith("stopping: ") and lines[-1].endswith(" saved")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_what_a_tool_says_goes_on_on_stderr_in_one_line_each():
+    code = "from common.command_line import run\nfrom common.console import say\n"
+    code += "run(lambda: [say('first'), say('a file\\n\\x1b[2Jof two lines')])"
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE)
+    assert process.returncode == 0
+    assert process.stderr.decode().splitlines() == [
+        "stdout cannot be written any more (No space left on device): the log goes on here",
+        "first",
+        r"a file\n\x1b[2Jof two lines",
+    ]
+
+
 @pytest.mark.parametrize("flag, exit_code", [("--help", 0), ("--wrong", 2), ("--config=nowhere.txt", 2)])
 def test_an_exit_code_does_not_depend_on_a_reader(flag, exit_code, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", "")

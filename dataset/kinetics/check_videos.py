@@ -22,9 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tqdm import tqdm
-
 from common.command_line import run
+from common.console import say
 from common.whole_file import remove_leftovers
 from datareader.sampling import segment_indices
 from datareader.selective import Doubt, decode_selectively
@@ -96,7 +95,7 @@ def check_lists(
             if video in checked_list.videos:
                 checked_list.append(video, finding)
         if finding.status != OK:
-            tqdm.write(f"{finding.status}: {video}: {finding.reason}")
+            say(f"{finding.status}: {video}: {finding.reason}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dropped = (BROKEN, DAMAGED) if args.drop_damaged else (BROKEN,)
         for checked_list in lists:
             checked_list.write_csv(findings)
-            print(checked_list.write_checked(findings, dropped))
+            say(checked_list.write_checked(findings, dropped))
     return int(any(finding.status == BROKEN for finding in findings.values()))
 
 

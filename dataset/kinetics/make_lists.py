@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tqdm import tqdm
 
 from common.command_line import OneLineParser, run
+from common.console import say
 from common.whole_file import remove_leftovers, whole_file
 from datareader.folders import VIDEO_SUFFIXES, find_videos
 from dataset.kinetics.annotations import SPLITS, Row, read_annotations
@@ -75,7 +76,7 @@ def index_videos(folder: Path) -> dict[str, list[str]]:
     """{name without suffix: files below the folder}; a name that ends in two times stands there as `{id}_*` too."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; correct --videos")
-    videos, _ = find_videos(folder, on_error=lambda error: tqdm.write(f"passed over: {error}"))
+    videos, _ = find_videos(folder, on_error=lambda error: say(f"passed over: {error}"))
     found: dict[str, list[str]] = {}
     for video in tqdm(videos, desc="looking at videos", unit="file", disable=None):
         if video.stat().st_size:  # an empty one is what a downloader has left of a failure
@@ -211,18 +212,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             texts[name] = "".join(f"{path}\n" if name == "infer.list" else f"{path} {n}\n" for path, n in lines)
     write_files(args.out, texts)
 
-    print("\n".join(summary(rows, videos, found, args.videos)))
+    for line in summary(rows, videos, found, args.videos):
+        say(line)
     if labels:
-        print(f"{len(labels)} classes, numbered as in {args.labels or args.out / 'labels.txt'}")
+        say(f"{len(labels)} classes, numbered as in {args.labels or args.out / 'labels.txt'}")
     if lists["test.list"] and lists["test.list"] == lists["val.list"]:
-        print("test.list holds the validation videos: no test annotation with labels was given")
-    print(f"written to {args.out}: {', '.join(texts)}")
+        say("test.list holds the validation videos: no test annotation with labels was given")
+    say(f"written to {args.out}: {', '.join(texts)}")
     empty = [name for name in lists if name not in texts]
     if empty:
-        print(f"not written, since no video belongs there: {', '.join(empty)}")
+        say(f"not written, since no video belongs there: {', '.join(empty)}")
     older = [name for name in empty if (args.out / name).exists()]
     if older:
-        print(f"left from an earlier run, perhaps with other labels: {', '.join(older)}")
+        say(f"left from an earlier run, perhaps with other labels: {', '.join(older)}")
 
 
 if __name__ == "__main__":

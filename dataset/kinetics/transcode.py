@@ -23,9 +23,9 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import av
-from tqdm import tqdm
 
 from common.command_line import positive_int, run
+from common.console import say
 from common.whole_file import remove_leftovers, unfinished, whole_file
 from datareader.folders import VIDEO_SUFFIXES, find_videos
 from datareader.video import VideoError
@@ -82,7 +82,7 @@ def plan(videos: Path, out: Path) -> list[Job]:
     """
     if not videos.is_dir():
         raise FileNotFoundError(f"{videos}: no such folder; correct --videos")
-    sources, folders = find_videos(videos, on_error=lambda error: print(f"passed over: {error}"))
+    sources, folders = find_videos(videos, on_error=lambda error: say(f"passed over: {error}"))
     if not folders.isdisjoint([out.resolve(), *out.resolve().parents]):
         raise ValueError(f"{out}: lies in {videos}, whose videos are transcoded; choose another --out")
     jobs: dict[Path, Job] = {}
@@ -127,7 +127,7 @@ def transcode_all(
         for job, result in run_jobs(work, jobs, num_workers, "video", timeout_sec + GRACE_SEC):
             outcomes[job] = Outcome(result.reason, False) if isinstance(result, Failure) else result
             if outcomes[job].reason:
-                tqdm.write(f"cannot be read: {job.source}: {outcomes[job].reason}")
+                say(f"cannot be read: {job.source}: {outcomes[job].reason}")
     finally:
         clean_up(jobs)  # after processes that were ended
 
@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started_sec, outcomes = time.perf_counter(), {}
     to_do = [job for job in jobs if not job.target.exists()]
     share = "" if total == 1 else f" (share {number} of {total})"
-    print(f"{len(jobs)} videos in {args.videos}{share}, {len(jobs) - len(to_do)} of them done already", flush=True)
+    say(f"{len(jobs)} videos in {args.videos}{share}, {len(jobs) - len(to_do)} of them done already")
     with resumable(outcomes, len(to_do), args.out):
         args.out.mkdir(parents=True, exist_ok=True)
         clean_up(jobs)
@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_failed(args.out / f"transcode_failed{suffix}.tsv", outcomes)
     written = [job for job in to_do if not outcomes[job].reason]
     num_damaged = sum(outcome.is_damaged for outcome in outcomes.values())
-    print(
+    say(
         f"{len(written)} transcoded in {time.perf_counter() - started_sec:.0f} s, {num_damaged} of them damaged; "
         f"{len(to_do) - len(written)} cannot be read; {len(jobs) - len(to_do)} were done already; "
         f"{size_mb(job.source for job in written):.1f} MB have become {size_mb(job.target for job in written):.1f} MB"

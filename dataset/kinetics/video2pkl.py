@@ -23,9 +23,9 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from PIL import Image
-from tqdm import tqdm
 
 from common.command_line import run
+from common.console import say
 from common.whole_file import remove_leftovers, whole_file
 from datareader.records import Record, read_list
 from datareader.video import VideoError
@@ -131,7 +131,7 @@ def write_clips(clips: list[Clip], reasons: dict[Clip, str], out: Path, num_work
         for clip, result in run_jobs(work, clips, num_workers, "video", timeout_sec + GRACE_SEC):
             reasons[clip] = result.reason if isinstance(result, Failure) else result
             if reasons[clip]:
-                tqdm.write(f"cannot be read: {clip.video.path}: {reasons[clip]}")
+                say(f"cannot be read: {clip.video.path}: {reasons[clip]}")
     finally:
         remove_leftovers(out)  # of processes that were ended
 
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with whole_file(list_path) as file:  # ./ keeps names that begin with a space or a # what they are
             file.write("".join(f"./{clip.pkl.name}\n" for clip in readable).encode())
     num_unreadable = len(clips) - len(readable)
-    print(f"{args.list}: {len(readable)} of {len(clips)} videos are in {list_path}, {num_unreadable} cannot be read")
+    say(f"{args.list}: {len(readable)} of {len(clips)} videos are in {list_path}, {num_unreadable} cannot be read")
     return int(num_unreadable > 0)
 
 

@@ -41,7 +41,7 @@ FAULTS = (
     Fault("SIGKILL", ALL, sent(signal.SIGKILL), (KILLED,), 3, 5),
     Fault("SIGTERM", ALL, sent(signal.SIGTERM), (TERMINATED, 143), 2, 5),
     Fault("SIGTERM to all processes", ALL, sent(signal.SIGTERM, everyone=True), (TERMINATED, 143), 2, 5),
-    Fault("Ctrl-C", ALL, sent(signal.SIGINT), INTERRUPTED, 2, 5),
+    Fault("Ctrl-C", ALL, sent(signal.SIGINT, everyone=True), INTERRUPTED, 2, 5),
     Fault("Ctrl-C of ... | tee", FRESH, ctrl_c_in_a_pipe, INTERRUPTED, 1, 5),
     Fault("disk full from the n-th write on", f"{PADDLE} download", disks.fails(disks.FULL, True), (2,), 3, 5),
     Fault("n-th write fails (EIO)", f"{PADDLE} download", disks.fails(disks.BROKEN, False), (0, 2), 2, 5),
