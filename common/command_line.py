@@ -16,9 +16,8 @@ from typing import Any, TextIO
 from common.console import printable_lines, silence
 
 PROJECT = Path(__file__).resolve().parent.parent
-MAX_MESSAGE = 4000
 DEFAULT_CONFIG = "configs/tsn.txt"
-LONGEST_MESSAGE = 400  # characters; what was typed may be a whole list
+LONGEST_MESSAGE = 2000  # characters; what was typed may be a whole list, and a line of a damaged file a million
 INTERRUPTED = 130  # the exit code of Ctrl-C, as shells know it
 USE_GPU = {"auto": "auto", "true": True, "false": False}
 
@@ -38,8 +37,7 @@ class OneLineParser(argparse.ArgumentParser):
         return known
 
     def error(self, message: str):
-        shown = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
-        self.exit(2, f"{self.prog}: error: {shown}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: error: {_shortened(message)}; see {self.prog} --help\n")
 
     def _nearest(self, flag: str) -> str:
         written = flag.partition("=")[0]
@@ -189,9 +187,9 @@ def _print_to(stream: TextIO | None, text: str) -> None:
 
 
 def _shortened(message: str) -> str:
-    """A message that a terminal can hold: a damaged file may have a line of a million characters, and it quotes it."""
-    left_out = len(message) - MAX_MESSAGE
-    return message if left_out <= 0 else f"{message[:MAX_MESSAGE]} ... ({left_out:,} more characters)"
+    """A message that a terminal can hold."""
+    left_out = len(message) - LONGEST_MESSAGE
+    return message if left_out <= 0 else f"{message[:LONGEST_MESSAGE]} ... ({left_out:,} more characters)"
 
 
 def is_mistake(error: Exception) -> bool:

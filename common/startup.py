@@ -52,17 +52,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def import_paddle() -> None:
     """Import Paddle, which takes seconds, and leave the signals to those who had them.
 
-    Ctrl-C in the midst of it would end in some traceback, and Paddle's own handler of SIGTERM prints one of C++.
+    Ctrl-C in the midst of it would end in some traceback, so it ends the process at once. SIGTERM waits for the end:
+    Paddle's own handler prints a traceback of C++.
     """
-    is_main = threading.current_thread() is threading.main_thread()  # no other may change handlers
-    is_script = hasattr(sys.modules["__main__"], "__file__")  # a notebook outlives its Ctrl-C
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if is_main else {}
-    if is_main and is_script:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    import paddle  # noqa: F401
+    if threading.current_thread() is not threading.main_thread():  # no other may change handlers
+        import paddle  # noqa: F401
 
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if hasattr(sys.modules["__main__"], "__file__"):  # a notebook outlives its Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        import paddle  # noqa: F401
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 import_paddle()

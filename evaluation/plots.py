@@ -16,6 +16,8 @@ from matplotlib import font_manager, ticker  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from common.console import printable  # noqa: E402
+
 NAMED_CLASSES = 40  # up to so many classes a confusion matrix has their names and cells of a colour, beyond it dots
 NUMBERED_CELLS = 20  # up to so many its cells have numbers
 NICE_SEC = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)  # between marks on a time axis
@@ -160,4 +162,4 @@ def _short(name: str, most: int = 24) -> str:
 
 def _plain(name: str) -> str:
     """A name as it is: between two dollars matplotlib would read mathematics, and a file's name need not be text."""
-    return name.encode(errors="backslashreplace").decode().replace("$", r"\$")
+    return printable(name).replace("$", r"\$")

@@ -39,7 +39,17 @@ def test_want_of_memory_is_one_line(capsys, error):
     assert capsys.readouterr().err.startswith("error: not enough memory; a smaller batch_size")
 
 
-def test_sigterm_after_paddle_is_imported_prints_nothing():
-    code = "import common.startup, os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+@pytest.mark.parametrize("moment", ["paddle", "paddle.vision", "json.tool"])
+def test_sigterm_while_paddle_is_imported_and_afterwards_prints_nothing(moment):
+    code = f"""
+import os, signal, sys
+class Sender:
+    def find_spec(name, *_):
+        if name == {moment!r}:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Sender)
+import common.startup, json.tool
+print("still there")
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")

@@ -38,6 +38,7 @@ from scenarios import FAULTS, QUICKNESS, Fault  # noqa: E402
 from conftest import make_small_set  # noqa: E402
 
 TIME = re.compile(r"^\d\d:\d\d:\d\d ")
+FILE = re.compile(r'^ +File "(/.+?)"', re.MULTILINE)  # of a traceback
 BAR = "\\|"  # in a cell of a table
 SEEN_SHOWN = 120  # characters in the table
 ATTEMPTS = 3  # for each fault that is to be injected: some come when the run is over
@@ -78,17 +79,27 @@ def judge(fault: Fault, ended: Ended) -> str:
     last = ended.output.strip().splitlines()[-1:] or [""]
     if ended.code is None:
         return f"hung: {last[0]}"
-    if last[0] == "KeyboardInterrupt" and ended.output.startswith(("Traceback", "Fatal Python error: init")):
-        return ""  # Python was still importing
+    if _is_of_a_start(ended):
+        return ""
     if "Traceback (most recent call last)" in ended.output or "--- Logging error" in ended.output:
         return f"unexplained: a traceback: {last[0]}"
-    if ended.code not in fault.codes and not (ended.code == 0 and not ended.has_struck):
+    if ended.code not in fault.codes:
         return f"unexplained: exit code {ended.code}: {last[0]}"
     if ended.code == 2 and "error: " not in ended.output:
         return f"unexplained: exit code 2 without a line: {last[0]}"
     if ended.left_behind:
         return f"unexplained: processes are left: {', '.join(ended.left_behind)}"
     return ""
+
+
+def _is_of_a_start(ended: Ended) -> bool:
+    """Whether it ended in one of the tracebacks that docs/reliability.md names: of a Python that is just starting."""
+    last = ended.output.strip().splitlines()[-1:]
+    if last == ["KeyboardInterrupt"]:
+        return ended.output.startswith(("Traceback", "Fatal Python error: init"))
+    files = FILE.findall(ended.output)
+    was_killed = ended.code in (-signal.SIGKILL, -signal.SIGTERM)
+    return was_killed and bool(files) and all("/multiprocessing/" in file for file in files)
 
 
 def what_is_lost(bench: Bench, fault: Fault, command: Command, place: Place, last: Ended) -> str:
@@ -130,8 +141,8 @@ def play(bench: Bench, fault: Fault, command: Command, count: int, seed: int) ->
                 break
             struck.append(Verdict(ended.code, _without(ended.output, place, bench), judge(fault, ended)))
         problem = what_is_lost(bench, fault, command, place, ended)
-        if struck and problem and not struck[-1].problem:
-            struck[-1] = struck[-1]._replace(problem=problem)
+        if problem and not (struck and struck[-1].problem):
+            struck[-1:] = [Verdict(ended.code, _without(ended.output, place, bench), problem)]
         verdicts += struck
         shutil.rmtree(place.folder)
     return verdicts
