@@ -145,10 +145,13 @@ def run(main: Callable[[], Any]) -> None:
                 sys.exit(INTERRUPTED)
             if not is_mistake(error):
                 raise
-            text = printable_lines(_shortened(str(error)))
-            if _is_want_of_memory(error):
-                text = "not enough memory; a smaller batch_size and fewer num_reader_threads need less"
-            _print_to(sys.stderr, f"error: {text}\n")
+            what_lacks = what_is_short(error)
+            text = (
+                f"{what_lacks}; a smaller batch_size and fewer num_reader_threads need less"
+                if what_lacks
+                else str(error)
+            )
+            _print_to(sys.stderr, f"error: {printable_lines(_shortened(text))}\n")
             sys.exit(2)
         finally:
             for stream in (sys.stdout, sys.stderr):
@@ -196,12 +199,18 @@ def is_mistake(error: Exception) -> bool:
     """Whether it is no defect but a user's mistake, whose message says all, or too small a machine; see `run`."""
     if isinstance(error, (ValueError, OSError)):
         return _raised_here(error) or bool(getattr(error, "errno", None))
-    return _is_want_of_memory(error)
+    return bool(what_is_short(error))
 
 
-def _is_want_of_memory(error: Exception) -> bool:
+def what_is_short(error: Exception) -> str:
+    """What the machine lacks, if that is what the error says; else nothing."""
     told_by_paddle = isinstance(error, RuntimeError) and os.strerror(errno.ENOMEM) in str(error)
-    return isinstance(error, MemoryError) or told_by_paddle
+    if isinstance(error, MemoryError) or told_by_paddle:
+        return "not enough memory"
+    no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    if no_thread or isinstance(error, BlockingIOError):  # the latter from a fork
+        return "not enough memory, or too many processes and threads for this user or container (ulimit -u)"
+    return ""
 
 
 def _raised_here(error: BaseException) -> bool:

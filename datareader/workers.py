@@ -1,6 +1,7 @@
 """The processes that read batches: how they start, how their death is noticed, how they end. Knows no batch."""
 
 import atexit
+import multiprocessing
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 import paddle
 from paddle.io import multiprocess_utils
 
+from common.command_line import what_is_short
 from common.processes import end_with_parent
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -48,13 +50,18 @@ class Workers:
         if self._watch:
             return
         multiprocess_utils._SIGCHLD_handler_set = True  # which keeps Paddle from setting its own
+        others = multiprocessing.active_children()
         held_back = {signal.SIGTERM, signal.SIGINT}  # until a worker knows what to do with them, see stand_apart
         signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
         try:
-            batches = iter(self._loader)
+            self._watch = _Watch(iter(self._loader))
+        except BaseException:  # some may run, and would wait for ever
+            for worker in set(multiprocessing.active_children()).difference(others):
+                worker.kill()
+                worker.join(END_SEC)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
-        self._watch = _Watch(batches)
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of an epoch; `start` comes first.
@@ -160,7 +167,7 @@ class EndsWorker:
 
 def _end_worker(error: Exception, _unsent: object = None) -> NoReturn:
     """End this process at once: without memory nothing more can be promised."""
-    if isinstance(error, MemoryError):
+    if what_is_short(error):
         os._exit(OUT_OF_MEMORY)
     traceback.print_exception(error)
     os._exit(UNFORESEEN)
@@ -168,6 +175,13 @@ def _end_worker(error: Exception, _unsent: object = None) -> NoReturn:
 
 def stand_apart(worker: int) -> None:
     """Make this worker live as long as the main process, which still needs it after a first Ctrl-C or SIGTERM."""
+    try:
+        _stand_apart()
+    except Exception as error:
+        _end_worker(error)
+
+
+def _stand_apart() -> None:
     os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the main process's group
     for number in (signal.SIGTERM, signal.SIGINT):  # systemd and Slurm send SIGTERM to each process
         signal.signal(number, signal.SIG_IGN)

@@ -193,3 +193,41 @@ with StopRequest() as stop:
     assert len(pids) == 2 and "stopping: this step ends" in done.stdout
     while any(map(is_running, pids)):
         time.sleep(0.01)
+
+
+START = """
+import datareader.workers as workers_module
+from common import command_line
+
+def fail(*arguments):
+    raise RuntimeError("can't start new thread")
+
+def once(start, started=[]):
+    def start_one(process):
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(start(process))
+    return start_one
+
+real_start = threading.Thread.start
+def fail_at(number, started=[]):
+    def start(thread):
+        started.append(thread)
+        return fail() if len(started) == number and os.getpid() == main_pid else real_start(thread)
+    return start
+main_pid = os.getpid()
+"""
+SHORTAGES = {
+    "no thread of Paddle's": "threading.Thread.start = fail_at(1)",
+    "no thread to watch the workers": "threading.Thread.start = fail_at(2)",
+    "no second process": "multiprocessing.Process.start = once(multiprocessing.Process.start)",
+    "no thread of a worker's": "stand_apart, workers_module._stand_apart = workers_module._stand_apart, fail",
+}
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_workers_that_cannot_start_end_the_run_with_one_line(small_set, shortage):
+    done = run(small_set, "shared memory", f"{START}{SHORTAGES[shortage]}\ncommand_line.run(lambda: read(0))")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and "memory" in line and "num_reader_threads" in line

@@ -74,7 +74,10 @@ def late(bench: Bench, command: Command, place: Place, rng: Random) -> Ended:
 
 
 def taken_port(bench: Bench, command: Command, place: Place, rng: Random) -> Ended:
-    """Another program listens where rank 0 wants to."""
+    """Another program listens where rank 0 wants to. Then the launcher ends rank 1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ports = [server.getsockname()[1], *free_ports()[:1]]
-        return _end(place, [_start(bench, command, place, rank, ports) for rank in range(2)], None)
+        jobs = [_start(bench, command, place, rank, ports) for rank in range(2)]
+        jobs[0].wait(lambda: False)
+        jobs[1].strike(signal.SIGTERM, [jobs[1].pid])
+        return _end(place, jobs, victim=1)
