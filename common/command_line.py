@@ -204,10 +204,10 @@ def is_mistake(error: Exception) -> bool:
 
 def what_is_short(error: Exception) -> str:
     """What the machine lacks, if that is what the error says; else nothing."""
-    told_by_paddle = isinstance(error, RuntimeError) and os.strerror(errno.ENOMEM) in str(error)
-    if isinstance(error, MemoryError) or told_by_paddle:
+    said = str(error) if isinstance(error, RuntimeError) else ""  # by Paddle, or by threading
+    if isinstance(error, MemoryError) or os.strerror(errno.ENOMEM) in said:
         return "not enough memory"
-    no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    no_thread = "can't start new thread" in said or os.strerror(errno.EAGAIN) in said
     if no_thread or isinstance(error, BlockingIOError):  # the latter from a fork
         return "not enough memory, or too many processes and threads for this user or container (ulimit -u)"
     return ""

@@ -1,6 +1,7 @@
 """The processes that read batches: how they start, how their death is noticed, how they end. Knows no batch."""
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -83,7 +84,8 @@ class Workers:
             return
         batches, self._watch.is_over = self._loader._iterator, True
         if not self._watch.death:
-            batches._try_shutdown_all(END_SEC)
+            with contextlib.suppress(RuntimeError):  # it may need a thread, and there may be none; they are killed then
+                batches._try_shutdown_all(END_SEC)
         batches._shutdown = True  # Paddle would wait for the rest of what a dead one was about to say
         for worker in batches._workers:
             worker.kill()

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
 
 SCRIPT = """
-import common.startup, multiprocessing, os, signal, sys, threading, time
+import common.startup, multiprocessing, os, paddle, signal, sys, threading, time
 sys.path.insert(0, "tests")
 from conftest import clip_reader
 from datareader import loader
@@ -202,6 +202,9 @@ from common import command_line
 def fail(*arguments):
     raise RuntimeError("can't start new thread")
 
+def fail_in_paddle(*arguments):
+    raise RuntimeError("Resource temporarily unavailable")  # a std::system_error
+
 def once(start, started=[]):
     def start_one(process):
         if started:
@@ -219,6 +222,7 @@ main_pid = os.getpid()
 """
 SHORTAGES = {
     "no thread of Paddle's": "threading.Thread.start = fail_at(1)",
+    "no thread of Paddle's core": "paddle.base.core.create_py_reader = fail_in_paddle",
     "no thread to watch the workers": "threading.Thread.start = fail_at(2)",
     "no second process": "multiprocessing.Process.start = once(multiprocessing.Process.start)",
     "no thread of a worker's": "stand_apart, workers_module._stand_apart = workers_module._stand_apart, fail",
@@ -231,3 +235,18 @@ def test_workers_that_cannot_start_end_the_run_with_one_line(small_set, shortage
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and "memory" in line and "num_reader_threads" in line
+
+
+def test_workers_end_without_a_thread_to_tell_them(small_set):
+    # as when the next loader's cannot start: those that wait for their first batch have no thread that sends it
+    code = """
+batches.start_workers()
+print(*workers(), flush=True)
+threading.Thread.start = fail
+batches._workers.end()
+print(*workers())
+"""
+    done = run(small_set, "shared memory", START + code)
+    assert (done.returncode, done.stderr) == (0, "")
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 2 and not any(map(is_running, pids)) and not in_shared_memory(pids)
