@@ -1,9 +1,11 @@
 """Many files, several processes: a progress bar, a time limit for each file, and an end that leaves nothing behind."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, TimeoutError, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext
 from typing import Any, NamedTuple, TypeVar
 
@@ -62,6 +64,8 @@ def run_jobs(
     # a fork would copy threads and locks of the parent half-way
     pool = ProcessPool(max_workers=num_workers, initializer=end_with_parent, context=_KeepsLocks())
     try:
+        if jobs:
+            _start(pool)
         with tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
             while True:
                 for job in waiting:
@@ -79,6 +83,14 @@ def run_jobs(
         raise
     finally:
         pool.join()
+
+
+def _start(pool: ProcessPool) -> None:
+    """Start its processes, all of them or none: Ctrl-C interrupts the main thread only, and nothing that starts here."""
+    resource_tracker.ensure_running()  # which lets signals through when it starts
+    hold_back = (signal.SIG_BLOCK, [signal.SIGINT])
+    with ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=hold_back) as starter:
+        starter.submit(lambda: pool.active).result()  # pebble starts whoever asks
 
 
 def _result(future, timeout_sec: float | None):

@@ -1,5 +1,8 @@
 """The runner of jobs over many files: it outlives what a job does to its process."""
 
+import contextlib
+import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import signal
 import time
@@ -47,6 +50,28 @@ def test_a_process_that_is_killed_as_it_starts_ends_everything_with_a_line(monke
     monkeypatch.setattr("dataset.jobs.ProcessPool.schedule", lambda *args, **kwargs: lost)
     with pytest.raises(ValueError, match="a working process was killed as it started.*fewer --workers need less"):
         list(run_jobs(work, ["a"], 1, "job"))
+
+
+def test_ctrl_c_while_the_processes_start_waits_until_each_has_what_it_needs(capfd, monkeypatch):
+    start, started = multiprocessing.util.spawnv_passfds, []
+
+    def start_and_interrupt(path, arguments, handles):
+        started.append(start(path, arguments, handles))
+        os.kill(os.getpid(), signal.SIGINT)  # before it is sent what it has to do
+        return started[-1]
+
+    multiprocessing.resource_tracker.ensure_running()
+    monkeypatch.setattr("multiprocessing.util.spawnv_passfds", start_and_interrupt)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_jobs(work, ["a"] * 9, 2, "job"))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    for pid in started:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    assert started and capfd.readouterr().err == "", "one that hears nothing shows a traceback"
 
 
 def test_the_locks_stay_for_a_process_that_is_still_starting_when_pebble_lets_go_of_them():
