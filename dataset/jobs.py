@@ -86,7 +86,7 @@ def run_jobs(
 
 
 def _start(pool: ProcessPool) -> None:
-    """Start its processes, all of them or none: Ctrl-C interrupts the main thread only, and nothing that starts here."""
+    """Start its processes, all of them or none: Ctrl-C interrupts the main thread, nothing that starts here."""
     resource_tracker.ensure_running()  # which lets signals through when it starts
     hold_back = (signal.SIG_BLOCK, [signal.SIGINT])
     with ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=hold_back) as starter:
