@@ -15,6 +15,9 @@ import os
 import shutil
 from pathlib import Path
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 import numpy as np
 
 import common.startup  # noqa: F401  isort: skip

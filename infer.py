@@ -20,6 +20,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 import common.startup  # noqa: F401
 from common import command_line, console
 from common.command_line import positive_float, positive_int

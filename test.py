@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 import numpy as np
 
 import common.startup  # noqa: F401

@@ -16,6 +16,9 @@ import argparse
 import logging
 from pathlib import Path
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 import common.startup  # noqa: F401
 from common import command_line, console
 from common.command_line import whole_number

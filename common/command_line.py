@@ -166,7 +166,8 @@ class _Interrupts:
 
     def __enter__(self) -> "_Interrupts":
         self._handler = signal.getsignal(signal.SIGINT)
-        if self._handler is signal.default_int_handler and threading.current_thread() is threading.main_thread():
+        is_ours = self._handler in (signal.default_int_handler, signal.SIG_DFL)  # the latter by common/beginning.py
+        if is_ours and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 

@@ -19,6 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 import common.startup  # noqa: F401
 from common import command_line
 from models.weights import Weights, read_weights, write_weights

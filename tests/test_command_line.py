@@ -53,3 +53,26 @@ print("still there")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
+
+
+COMMANDS = [
+    *("train.py", "test.py", "infer.py", "export.py", "scripts/convert_weights.py", "dataset/demo/make_demo.py"),
+    *(f"dataset/kinetics/{name}.py" for name in ("make_lists", "transcode", "check_videos", "video2pkl")),
+]
+
+
+@pytest.mark.parametrize(("command", "moment"), [*((command, "") for command in COMMANDS), ("train.py", "config")])
+def test_ctrl_c_while_a_command_is_imported_ends_it_at_once(command, moment):
+    code = f"""
+import os, runpy, signal, sys
+class Sender:
+    def find_spec(name, *_):
+        if name == {moment!r} or name in ("numpy", "tqdm", "paddle", "av", "PIL") and not {moment!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Sender)
+sys.argv[1:] = ["--help"]
+runpy.run_path({command!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=command_line.PROJECT)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

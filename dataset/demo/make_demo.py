@@ -17,6 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 from common.command_line import OneLineParser, positive_int, run
 from common.processes import num_cores
 from dataset.demo.actions import ACTIONS

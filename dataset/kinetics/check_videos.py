@@ -22,6 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 from common.command_line import run
 from common.console import say
 from common.whole_file import remove_leftovers

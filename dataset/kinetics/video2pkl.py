@@ -22,6 +22,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
 from PIL import Image
 
 from common.command_line import run
