@@ -70,7 +70,8 @@ class Job:
 
     def workers(self) -> list[int]:
         """The other processes of the run, without the one by which Python keeps its semaphores."""
-        return [pid for pid in self.processes() if pid != self.pid and b"resource_tracker" not in _command_line(pid)]
+        others = [pid for pid in self.processes() if pid != self.pid]
+        return [pid for pid in others if b"resource_tracker import" not in _command_line(pid)]
 
     def strike(self, number: signal.Signals, pids: list[int]) -> None:
         for pid in pids:
