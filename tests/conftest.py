@@ -1,5 +1,6 @@
 """Videos with known pixels, and small lists and settings that keep the tests fast."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,13 @@ from datareader.records import Record
 from datareader.sampling import Sampling
 from datareader.transforms import RandomView, Views
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it runs behind; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parent.parent
 LEAVE = "import sys, pathlib, common.whole_file as w; print(w.unfinished_path(pathlib.Path(sys.argv[1])))"
 NUM_CLASSES = 3
-SIDE = 64
+SIDE = 32
 
 SMALL_MODEL = [
     "--config=configs/tsn.yaml",

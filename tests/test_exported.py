@@ -17,7 +17,7 @@ import common.startup  # noqa: F401
 import export
 import infer
 import test as test_verb
-from conftest import NUM_CLASSES, small_flags
+from conftest import NUM_CLASSES, SIDE, small_flags
 from inference import exporting
 from inference.engines.eager import EagerPaddle
 from inference.exported import is_exported, open_exported, read_card
@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
     paddle.seed(3)
     model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
     model.train()
-    model(paddle.randint(0, 256, [4, 3, 3, 64, 64]).astype("uint8"))
+    model(paddle.randint(0, 256, [4, 3, 3, SIDE, SIDE]).astype("uint8"))
     path = tmp_path_factory.mktemp("weights") / "small.pdparams"
     paddle.save(model.state_dict(), str(path))
     return path
@@ -65,7 +65,7 @@ def test_any_number_of_clips_and_segments_gives_what_the_model_gives(name, expor
     load_weights(model, read_weights(weights))
     source, exported = EagerPaddle(model), open_exported(exports[name], 1)
     for clips, segments in ((1, 1), (2, 3), (5, 25)):
-        frames = paddle.randint(0, 256, [clips, segments, 3, 64, 64]).astype("uint8")
+        frames = paddle.randint(0, 256, [clips, segments, 3, SIDE, SIDE]).astype("uint8")
         ours, theirs = source(frames), exported(frames)
         assert theirs.probabilities.shape == (clips, NUM_CLASSES)
         assert np.abs(ours.probabilities - theirs.probabilities).max() < 1e-4
@@ -77,7 +77,7 @@ def test_an_export_carries_its_classes_and_its_config(name, exports):
     assert is_exported(exports[name])
     card = read_card(exports[name])
     assert card.class_names == NAMES
-    assert (card.num_classes, card.clip_shape) == (NUM_CLASSES, [None, None, 3, 64, 64])
+    assert (card.num_classes, card.clip_shape) == (NUM_CLASSES, [None, None, 3, SIDE, SIDE])
     assert "num_layers: 18" in card.config and "labels.txt" not in card.config
 
 
@@ -104,7 +104,7 @@ def test_an_onnx_file_needs_no_paddle(exports, tmp_path):
 import json, sys, numpy, onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1])
 card = json.loads(session.get_modelmeta().custom_metadata_map["card"])
-frames = numpy.random.default_rng(0).integers(0, 256, (2, 7, 3, 64, 64)).astype("uint8")
+frames = numpy.random.default_rng(0).integers(0, 256, (2, 7, 3, 32, 32)).astype("uint8")
 probabilities, features = session.run(["probabilities", "features"], {"frames": frames})
 assert numpy.allclose(probabilities.sum(axis=1), 1, atol=1e-5) and features.shape == (2, 512)
 assert "paddle" not in sys.modules
@@ -119,7 +119,11 @@ def test_the_program_in_the_docs_sees_the_frames_that_infer_sees(exports, small_
     page = (ROOT / "docs" / "inference.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(import json\n.*?)```", page, re.DOTALL)
     video = next((small_set / "val").rglob("*.mp4"))
-    for theirs, ours in (("exported/model.onnx", exports["onnx"]), ("my.mp4", video), ("= 7, 256, 224", "= 3, 72, 64")):
+    for theirs, ours in (
+        ("exported/model.onnx", exports["onnx"]),
+        ("my.mp4", video),
+        ("= 7, 256, 224", f"= 3, {SIDE + 8}, {SIDE}"),
+    ):
         assert theirs in program
         program = program.replace(theirs, str(ours))
     program = "import sys; sys.modules['paddle'] = None\n" + program
@@ -173,8 +177,8 @@ def test_mistakes(exports, weights, flags, small_set, tmp_path):
         export.main([*flags, f"--weights={weights}", f"--save_dir={exports['paddle']}"])
     with pytest.raises(ValueError, match="is an export already; give the weights"):
         export.main([f"--weights={exports['onnx']}", f"--save_dir={tmp_path}"])
-    with pytest.raises(ValueError, match=r"was exported with INFER.target_size 64, the config has 32; leave out --con"):
-        infer.main([*flags, f"--weights={exports['onnx']}", "-o", "INFER.target_size=32", f"--save_dir={tmp_path}"])
+    with pytest.raises(ValueError, match=r"was exported with INFER.target_size 32, the config has 16; leave out --con"):
+        infer.main([*flags, f"--weights={exports['onnx']}", "-o", "INFER.target_size=16", f"--save_dir={tmp_path}"])
     with pytest.raises(ValueError, match="an exported model has no heat maps"):
         infer.main([f"--weights={exports['onnx']}", f"--save_dir={tmp_path}", f"--cam={tmp_path}"])
     damaged = tmp_path / "model.onnx"
@@ -243,4 +247,4 @@ def test_without_onnx_the_line_says_what_to_install(weights, flags, tmp_path, mo
 def test_a_checkpoint_brings_its_own_config(exports, small_set):
     """So does an export; --config takes its place."""
     config = read_config(exports["paddle"], None, ["INFER.seg_num=5"], {})
-    assert (config.model.num_classes, config.infer.target_size, config.infer.seg_num) == (NUM_CLASSES, 64, 5)
+    assert (config.model.num_classes, config.infer.target_size, config.infer.seg_num) == (NUM_CLASSES, SIDE, 5)

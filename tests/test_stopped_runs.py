@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def long_set(small_set, tmp_path_factory) -> Path:
     """The lists of the small set many times over, so that a run is still at work when it is stopped."""
     folder = tmp_path_factory.mktemp("long set")
-    for name, times in (("train", 5), ("val", 40), ("infer", 40)):
+    for name, times in (("train", 3), ("val", 40), ("infer", 40)):
         lines = (small_set / f"{name}.list").read_text().splitlines()
         content = "".join(f"{small_set}/{line}\n" for line in lines)
         (folder / f"{name}.list").write_text(content * times)

@@ -10,7 +10,7 @@ import pytest
 
 import train
 from config import load_config
-from conftest import small_flags
+from conftest import SIDE, small_flags
 from datareader.loader import Batch
 from datareader.workers import ReadingFailed
 from distributed.ranks import Ranks
@@ -302,7 +302,7 @@ def test_a_run_says_what_its_lists_hold_and_what_comes_next(run, small_set, tmp_
     assert any(line.startswith("[VALID] 12 videos of the validation list (it has 12) also in") for line in said)
     assert sum(line.startswith("[TRAIN] saved ") for line in said) == 1
     (valid,) = [line for line in said if line.startswith("[VALID] Epoch 0")]
-    assert "top5_acc" not in valid and valid.endswith("12 videos, 3 segments x the center crop of 64 px")
+    assert "top5_acc" not in valid and valid.endswith(f"12 videos, 3 segments x the center crop of {SIDE} px")
     assert said[-1] == f"[TRAIN] next: python test.py '--weights={folder / 'TSN_best'}'"
     steps = [line for line in said if line.startswith("[TRAIN] Epoch 0, iter")]
     assert ["left:" in line for line in steps] == [False, True, True], "the first step says nothing of the others"
