@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import paddle
 from paddle.io import multiprocess_utils
+from paddle.io.dataloader.dataloader_iter import _DataLoaderIterMultiProcess
 
 from common.command_line import what_is_short
 from common.processes import end_with_parent
@@ -51,6 +52,7 @@ class Workers:
         if self._watch:
             return
         multiprocess_utils._SIGCHLD_handler_set = True  # which keeps Paddle from setting its own
+        _DataLoaderIterMultiProcess._shutdown = True  # of one that is not made to its end, for Paddle 2.6's __del__
         others = multiprocessing.active_children()
         held_back = {signal.SIGTERM, signal.SIGINT}  # until a worker knows what to do with them, see stand_apart
         signal.pthread_sigmask(signal.SIG_BLOCK, held_back)

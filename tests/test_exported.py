@@ -155,7 +155,7 @@ def test_an_export_whose_end_was_killed_is_none_so_that_the_same_command_can_be_
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}"])
-    assert (tmp_path / "model.json").is_file() and not is_exported(tmp_path)
+    assert any(tmp_path.glob("model.*")) and not is_exported(tmp_path)
 
 
 def test_weights_that_a_full_disk_has_cut_are_told_in_one_line(weights, flags, tmp_path, monkeypatch):

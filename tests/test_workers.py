@@ -233,7 +233,8 @@ SHORTAGES = {
 def test_workers_that_cannot_start_end_the_run_with_one_line(small_set, shortage):
     done = run(small_set, "shared memory", f"{START}{SHORTAGES[shortage]}\ncommand_line.run(lambda: read(0))")
     assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    line = done.stderr
     assert line.startswith("error: ") and "memory" in line and "num_reader_threads" in line
 
 
