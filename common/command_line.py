@@ -145,12 +145,8 @@ def run(main: Callable[[], Any]) -> None:
                 sys.exit(INTERRUPTED)
             if not is_mistake(error):
                 raise
-            what_lacks = what_is_short(error)
-            text = (
-                f"{what_lacks}; a smaller batch_size and fewer num_reader_threads need less"
-                if what_lacks
-                else str(error)
-            )
+            lack = what_is_short(error)
+            text = f"{lack}; a smaller batch_size and fewer num_reader_threads need less" if lack else str(error)
             _print_to(sys.stderr, f"error: {printable_lines(_shortened(text))}\n")
             sys.exit(2)
         finally:
