@@ -21,7 +21,7 @@ from models.weights import read_weights
 from training.checkpoint import load_training_arrays, load_training_state
 
 IS_LONG = "TSN_LONG" in os.environ
-NUM_KILLS, NUM_EPOCHS = (30, 60) if IS_LONG else (2, 6)
+NUM_KILLS, NUM_EPOCHS = (30, 60) if IS_LONG else (1, 4)
 LONGEST_DELAY_SEC = {"starting": 3.0, "training": 1.5 if IS_LONG else 0.7, "writing": 0.15 if IS_LONG else 0.02}
 EXIT_CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
