@@ -4,8 +4,8 @@ Only headers are looked at, of the codecs that selective decoding knows; of anot
 """
 
 import re
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,10 @@ MISSING = "a picture is missing that others need"
 START_CODE = re.compile(rb"\x00\x00\x01")
 MPEG4_LAYER_OR_PICTURE = re.compile(rb"\x00\x00\x01[\x20-\x2f\xb6]")
 MPEG4_PICTURE, MPEG4_BETWEEN = 0xB6, 2  # a start code, and the picture type of a B-frame
+MOST_UNITS = 1 << 12  # in a packet; of H.265's slices, a picture of 8192 x 4320 pixels may have 600
 AV1_SEQUENCE, AV1_FRAME_HEADERS = 1, (3, 6)  # types of OBU
+
+Unit = TypeVar("Unit")
 
 
 class Bitstream(Protocol):
@@ -29,7 +32,7 @@ class Bitstream(Protocol):
         """Whether everything can be decoded exactly from here on, if the file calls the packet a key frame.
 
         Raises:
-            IndexError: it is cut off.
+            IndexError: it is cut off, or no packet of a video.
         """
 
     def orders(self) -> np.ndarray | None:
@@ -80,7 +83,7 @@ class Mpeg4:
 
     def look(self, packet: memoryview, time: int | None) -> bool:
         pictures, sets = [], []
-        for match in MPEG4_LAYER_OR_PICTURE.finditer(packet):
+        for match in counted(MPEG4_LAYER_OR_PICTURE.finditer(packet)):
             if packet[match.end() - 1] == MPEG4_PICTURE:
                 pictures.append(packet[match.end()] >> 6)
             else:
@@ -112,7 +115,7 @@ class Av1:
 
     def look(self, packet: memoryview, time: int | None) -> bool:
         num_shown, sets = 0, []
-        for kind, payload in _obus(packet):
+        for kind, payload in counted(_obus(packet)):
             if kind == AV1_SEQUENCE:
                 sets.append(payload)
             elif kind in AV1_FRAME_HEADERS:  # show_existing_frame, or after two bits of frame_type show_frame
@@ -168,17 +171,29 @@ class Other:
         return None
 
 
+def counted(units: Iterable[Unit]) -> Iterator[Unit]:
+    """The units of a packet. Raises IndexError where there are so many that looking at them is what the file is for."""
+    for number, unit in enumerate(units):
+        if number == MOST_UNITS:
+            raise IndexError("a packet of too many units")
+        yield unit
+
+
 def _obus(packet: memoryview) -> Iterator[tuple[int, memoryview]]:
     """(type, payload) of the units of an AV1 packet."""
     position = 0
     while position < len(packet):
         header = packet[position]
         position += 2 if header & 4 else 1
-        size, shift = len(packet) - position, 0
+        size = len(packet) - position
         if header & 2:
             size = 0
-            while packet[position] & 128:
-                size, shift, position = size | (packet[position] & 127) << shift, shift + 7, position + 1
-            size, position = size | packet[position] << shift, position + 1
+            for shift in range(0, 56, 7):
+                byte, position = packet[position], position + 1
+                size |= (byte & 127) << shift
+                if byte < 128:
+                    break
+            else:
+                raise IndexError("a size of more than eight bytes")
         yield header >> 3 & 15, packet[position : position + size]
         position += size

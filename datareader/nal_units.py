@@ -4,14 +4,17 @@ A video has hundreds of packets and more, so that little is done for each: the b
 aside, and all of them are read together.
 """
 
+import struct
+
 import numpy as np
 
-from datareader.bitstream import DAMAGED, MISSING, NEW_SETUP, NO_PICTURE, ParameterSets
+from datareader.bitstream import DAMAGED, MISSING, NEW_SETUP, NO_PICTURE, ParameterSets, counted
 from datareader.parameter_sets import Headers, h264_sets, hevc_sets, length_bytes, spans
 
 FIELDS, RARE_ORDER = "it is interlaced", "its order of frames is of a rare kind"
 RECOVERY_POINT = 6  # a type of SEI message
 HEADER_BYTES = 18  # put aside of each picture
+LENGTH_AND_BEGINNING = struct.Struct(">II")  # of a unit behind a length of four bytes, as mp4 files have it
 SEQUENCE = 1 << 40  # what the order rises by, from one sequence of pictures that stands alone to the next
 
 
@@ -23,11 +26,25 @@ class _Pictures:
         length_offset: where avcC or hvcC says how many bytes a unit's length has.
     """
 
+    ordinary: tuple[int, int]
+    """A mask over a unit's first four bytes, and what it leaves of a whole picture that refers to others."""
+
     def __init__(self, extradata: bytes, length_offset: int):
         self.doubt = ""
         self._length_bytes = length_bytes(extradata, length_offset)
         self._sets = ParameterSets(extradata)
         self._headers = bytearray()
+
+    def _takes_ordinary(self, packet: memoryview) -> bool:
+        """Put the header aside if the packet is, as most are, one unit and a picture that refers to others."""
+        if self._length_bytes != 4 or len(packet) < 4 + HEADER_BYTES:
+            return False
+        length, beginning = LENGTH_AND_BEGINNING.unpack_from(packet)
+        mask, remainder = self.ordinary
+        if 4 + length != len(packet) or beginning & mask != remainder:
+            return False
+        self._headers += packet[4 : 4 + HEADER_BYTES]
+        return True
 
     def _put_aside(self, header: memoryview) -> None:
         self._headers += header if len(header) == HEADER_BYTES else bytes(header).ljust(HEADER_BYTES, b"\0")
@@ -43,12 +60,16 @@ class _Pictures:
 class H264(_Pictures):
     """Args: extradata: see `_Pictures`."""
 
+    ordinary = (0x1F800000, 0x01800000)  # nal_unit_type 1, first_mb_in_slice 0
+
     def __init__(self, extradata: bytes):
         super().__init__(extradata, length_offset=4)
 
     def look(self, packet: memoryview, time: int | None) -> bool:
+        if self._takes_ordinary(packet):
+            return False
         num_pictures, is_start, sets, end = 0, False, [], 0
-        for start, end in spans(packet, self._length_bytes):
+        for start, end in counted(spans(packet, self._length_bytes)):
             kind = packet[start] & 31
             if kind == 1 or kind == 5:
                 if packet[start + 1] >> 7:  # its first slice: first_mb_in_slice is 0
@@ -65,8 +86,8 @@ class H264(_Pictures):
     def orders(self) -> np.ndarray:
         sequences, pictures = h264_sets(self._sets, self._length_bytes)
         headers = Headers(self._headers, HEADER_BYTES, unit_bytes=1)
-        headers.codes()
-        headers.codes()
+        headers.numbers(1)  # first_mb_in_slice, which is 0
+        headers.codes()  # slice_type
         used = {sequences[pictures[number]] for number in set(headers.codes().tolist())}
         if len(used) > 1:
             self.doubt = NEW_SETUP
@@ -93,15 +114,19 @@ class H264(_Pictures):
 class Hevc(_Pictures):
     """Args: extradata: see `_Pictures`."""
 
+    ordinary = (0xE1F88000, 0x00008000)  # nal_unit_type below 16, layer 0, first_slice_segment_in_pic_flag
+
     def __init__(self, extradata: bytes):
         super().__init__(extradata, length_offset=21)
         self._has_ended = False
 
     def look(self, packet: memoryview, time: int | None) -> bool:
-        num_pictures, is_start, sets, end = 0, False, [], 0
         if self._has_ended:
             self.doubt = self.doubt or NEW_SETUP
-        for start, end in spans(packet, self._length_bytes):
+        if self._takes_ordinary(packet):
+            return False
+        num_pictures, is_start, sets, end = 0, False, [], 0
+        for start, end in counted(spans(packet, self._length_bytes)):
             kind = packet[start] >> 1 & 63
             if packet[start] & 1 or packet[start + 1] >> 3:  # of a second eye or a larger picture: not decoded
                 continue

@@ -1,12 +1,14 @@
 """The headers of H.264 and H.265: parameter sets, as far as they tell how to read those of pictures, and these."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from datareader.bitstream import START_CODE, ParameterSets
 
+MOST_SET_BYTES = 1 << 12  # of a parameter set, what is read of it at most
+MOST_COUNTER_BITS, LONGEST_CYCLE = 16, 255  # what the standards allow
 WITH_CHROMA = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)  # profiles of H.264 that say more
 
 
@@ -33,7 +35,7 @@ class Bits:
     """Reads a NAL unit bit by bit. Raises ValueError at its end."""
 
     def __init__(self, unit: bytes):
-        unit = unit.replace(b"\0\0\3", b"\0\0")  # the third byte only keeps start codes out
+        unit = unit[:MOST_SET_BYTES].replace(b"\0\0\3", b"\0\0")  # the third byte only keeps start codes out
         self._rest = int.from_bytes(unit, "big")
         self._num_left = 8 * len(unit)
 
@@ -85,22 +87,21 @@ class Headers:
         """A number of each picture, int64; 0 where it is not there."""
         if num_bits == 0:
             return np.zeros(len(self.units), np.int64)
-        numbers = (self._rest >> np.uint64(64 - num_bits)).astype(np.int64)
-        return self._read(numbers, np.full(len(self.units), num_bits), is_there)
+        return self._read((self._rest >> np.uint64(64 - num_bits)).view(np.int64), num_bits, is_there)
 
     def codes(self, is_there: np.ndarray | None = None) -> np.ndarray:
         """An Exp-Golomb code, ue(v), of each picture, int64; 0 where it is not there."""
-        num_zeros = 53 - np.frexp((self._rest >> np.uint64(11)).astype(np.float64))[1]  # exact: floats have 53 bits
-        num_bits = np.minimum(2 * num_zeros + 1, 63)
-        codes = (self._rest >> (64 - num_bits).astype(np.uint64)).astype(np.int64) - 1
+        exponents = (self._rest >> np.uint64(11)).astype(np.float64).view(np.int64) >> 52  # exact: floats have 53 bits
+        num_bits = np.minimum(2151 - 2 * exponents, 63)  # as many zeros lead, 1075 - exponent, as bits follow the first
+        codes = (self._rest >> (64 - num_bits).view(np.uint64)).view(np.int64) - 1
         return self._read(codes, num_bits, is_there)
 
-    def _read(self, numbers: np.ndarray, num_bits: np.ndarray, is_there: np.ndarray | None) -> np.ndarray:
+    def _read(self, numbers: np.ndarray, num_bits: np.ndarray | int, is_there: np.ndarray | None) -> np.ndarray:
         if is_there is not None:
             numbers, num_bits = np.where(is_there, numbers, 0), np.where(is_there, num_bits, 0)
-        self._rest <<= num_bits.astype(np.uint64)
+        self._rest <<= np.asarray(num_bits, np.uint64)
         self._num_read += num_bits
-        if (self._num_read > 63).any():
+        if self._num_read.max() > 63:
             raise ValueError("a header is longer than what is read of it")
         return numbers
 
@@ -111,25 +112,28 @@ def length_bytes(extradata: bytes, offset: int) -> int:
     return (extradata[offset] & 3) + 1 if has_lengths else 0
 
 
-def spans(packet: memoryview, num_bytes: int) -> Sequence[tuple[int, int]]:
+def spans(packet: memoryview, num_bytes: int) -> Iterator[tuple[int, int]]:
     """(start, end) of each unit; the last end is the packet's if the lengths before the units add up.
 
     Args:
         packet: units with lengths before them, or behind start codes.
         num_bytes: of a length; 0: start codes.
     """
-    if not num_bytes:
-        starts = [match.end() for match in START_CODE.finditer(packet)]
-        return list(zip(starts, [start - 3 for start in starts[1:]] + [len(packet)], strict=False))
-    if num_bytes + int.from_bytes(packet[:num_bytes], "big") == len(packet):  # which most packets are: one unit
-        return ((num_bytes, len(packet)),)
-    position, found = 0, []
-    while position + num_bytes < len(packet):
-        start = position + num_bytes
-        position = start + int.from_bytes(packet[position:start], "big")
-        if position > start:
-            found.append((start, position))
-    return found
+    if num_bytes:
+        position = 0
+        while position + num_bytes < len(packet):
+            start = position + num_bytes
+            position = start + int.from_bytes(packet[position:start], "big")
+            if position > start:
+                yield start, position
+        return
+    start = None
+    for match in START_CODE.finditer(packet):
+        if start is not None:
+            yield start, match.start()
+        start = match.end()
+    if start is not None:
+        yield start, len(packet)
 
 
 def h264_sets(sets: ParameterSets, num_bytes: int) -> tuple[dict[int, H264Sequence], dict[int, int]]:
@@ -199,17 +203,28 @@ def _h264_sequence(bits: Bits) -> tuple[int, H264Sequence]:
             for size in [16] * 6 + [64] * (6 if chroma == 3 else 2):
                 if bits.number(1):
                     _skip_scaling_list(bits, size)
-    frame_num_bits, order_type, order_bits = bits.code() + 4, bits.code(), 0
+    frame_num_bits, order_type, order_bits = _counter_bits(bits), bits.code(), 0
     if order_type == 0:
-        order_bits = bits.code() + 4
+        order_bits = _counter_bits(bits)
     elif order_type == 1:
         bits.number(1)
         bits.codes(2)
-        bits.codes(bits.code())
+        bits.codes(_at_most(LONGEST_CYCLE, bits.code()))
     bits.codes(1)
     bits.number(1)
     bits.codes(2)
     return number, H264Sequence(colour_plane_bits, frame_num_bits, order_type, order_bits, bits.number(1) == 1)
+
+
+def _counter_bits(bits: Bits) -> int:
+    return _at_most(MOST_COUNTER_BITS, bits.code() + 4)
+
+
+def _at_most(limit: int, number: int) -> int:
+    """The number. Raises ValueError if it is above the limit."""
+    if number > limit:
+        raise ValueError("a header has a number that the standard does not know")
+    return number
 
 
 def _skip_scaling_list(bits: Bits, size: int) -> None:
@@ -234,7 +249,7 @@ def _hevc_sequence(bits: Bits) -> tuple[int, HevcSequence]:
     if bits.number(1):
         bits.codes(4)
     bits.codes(2)
-    return number, HevcSequence(colour_plane_bits, bits.code() + 4)
+    return number, HevcSequence(colour_plane_bits, _counter_bits(bits))
 
 
 def _hevc_picture(bits: Bits) -> tuple[int, HevcPicture]:

@@ -13,6 +13,7 @@ from datareader.nal_units import H264, Hevc
 from datareader.upright import Upright
 
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
+PACKET_BYTES = 800  # what a packet takes there besides its content
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192, twice those of 8K video; a damaged header asks for any size
 LIMITS = {"max_pixels": str(MOST_PIXELS)}
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
@@ -195,16 +196,16 @@ class Video:
         infos, num_bytes, bitstream = [], 0, self.bitstream
         for packet in self._demux(self._container):
             try:
-                can_begin = bitstream.look(memoryview(packet), packet.pts)
+                can_begin = not bitstream.doubt and bitstream.look(memoryview(packet), packet.pts)
             except IndexError:
-                can_begin, bitstream.doubt = False, bitstream.doubt or DAMAGED
+                can_begin, bitstream.doubt = False, DAMAGED
             if packet.is_corrupt:
                 bitstream.doubt = bitstream.doubt or DAMAGED
             for data in packet.iter_sidedata():  # which most packets have none of
                 if data.data_type == "new_extradata" and bytes(data) != self.extradata:
                     bitstream.doubt = bitstream.doubt or NEW_SETUP
             infos.append(PacketInfo(packet.pts, can_begin and packet.is_keyframe, not packet.is_discard, packet.size))
-            num_bytes += packet.size
+            num_bytes += packet.size + PACKET_BYTES
             if num_bytes > KEPT_BYTES:
                 self._kept = None
             if self._kept is not None:

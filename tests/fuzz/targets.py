@@ -1,4 +1,4 @@
-"""Every parser of user files that is not a video: how its files look, and how it is called.
+"""Every parser of user files but FFmpeg: how its files look, and how it is called.
 
 A new parser is an entry in TARGETS. It must return or raise a ValueError or OSError of this project's own making.
 """
@@ -27,11 +27,14 @@ from PIL import Image
 
 from common import checksums
 from config import load_config
+from datareader.bitstream import Av1, Mpeg4, Vp9
 from datareader.decode import decode_pkl
+from datareader.nal_units import H264, Hevc
 from datareader.records import read_list
 from dataset.kinetics.annotations import read_annotations
 from evaluation.predictions import read_class_names
 from formula_weights import write_original_folder
+from fuzz.bitstreams import UNITS, looked_at, streams
 from inference.exported import ExportCard, read_card
 from models.weights.files import read_weights
 from models.weights.formats import read_arrays
@@ -300,6 +303,11 @@ TARGETS = {
     "gzip": Target(_read(read_arrays), lambda: [gzip.compress(file) for file in _tar_files()]),
     "variable": Target(_read_variable, lambda: list(_variables().values())),
     "sums": Target(_read_sums, _sums_files, SUMS_TOKENS),
+    "h264": Target(looked_at(H264), streams("libx264"), UNITS),
+    "hevc": Target(looked_at(Hevc), streams("libx265"), UNITS),
+    "mpeg4": Target(looked_at(Mpeg4), streams("mpeg4"), UNITS),
+    "vp9": Target(looked_at(Vp9), streams("libvpx-vp9"), UNITS),
+    "av1": Target(looked_at(Av1), streams("libsvtav1"), UNITS),
     "ini": Target(_read(load_config, "config.txt"), functools.partial(_configs, "tsn.txt", "tsn_demo.txt"), INI_TOKENS),
     "yaml": Target(_read(load_config, "config.yaml"), functools.partial(_configs, "tsn.yaml"), YAML_TOKENS),
     "list": Target(_read(_read_any_list), lambda: [b"a.mp4 1\nb c.mp4 2\n# x\n", b"d.mp4\t0\ne.pkl\n"], LIST_TOKENS),
