@@ -119,9 +119,16 @@ def write_files(
 
 
 def sampled_frames(reader: ClipReader, index: int) -> list[np.ndarray]:
-    """What the model saw of a video: a frame of each segment of the first view, uint8 (H, W, 3)."""
+    """What the model saw of a video: a frame of each segment of the first view, uint8 (H, W, 3).
+
+    None of them, with a warning, if the video cannot be read any more.
+    """
     clip = np.empty(reader.clip_shape, np.uint8)
-    reader.read(0, index, clip)
+    sample = reader.read(0, index, clip)
+    if not sample.is_readable:
+        reason = sample.unreadable[0][1]
+        logger.warning("the report has no pictures of %s, which cannot be read any more: %s", sample.video_id, reason)
+        return []
     sampling = reader.sampling
     first_view = clip[: sampling.frames_per_clip : sampling.seglen]
     return list(first_view.transpose(0, 2, 3, 1).copy())  # not all views

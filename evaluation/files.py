@@ -3,7 +3,9 @@
 import json
 import pickle
 import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,11 +14,20 @@ from typing import Any
 import numpy as np
 
 from common.csv_cells import csv_line
+from common.plain_json import fits, parse_json
 from common.whole_file import whole_file, write_bytes
 from evaluation.predictions import Prediction, best_classes, class_name
 
 NUMBERS = re.compile(r"\[\n\s+[-\d][-+.\de,\s]*\]")
 """A list of numbers, as json.dumps indents it. No string begins with a bracket and a line's end."""
+ROW = {"path": str, "video_id": str, "probabilities": list[float], "class_ids": list[int]}
+"""What a line of a .jsonl file has to have."""
+MOST_CLASSES = 1 << 31  # where classes have no names
+NPZ_ERRORS = (
+    ValueError, KeyError, TypeError, OSError, EOFError, NotImplementedError, RuntimeError, MemoryError, struct.error,
+    zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What NumPy and zipfile raise for a damaged file, which may claim to be larger than the memory."""
 CSV_CLASSES = 5  # classes per video in a CSV file
 LONGEST_NAME = 200  # bytes
 
@@ -110,12 +121,12 @@ class ResultFiles:
         """The videos that an earlier run could read, by path; begins if there was none.
 
         Raises:
-            ValueError: that run had other settings, or its file is damaged.
+            ValueError: that run had other settings, or a file of it is damaged.
         """
         if not self.lines.is_file():
             self.begin(settings)
             return {}
-        theirs = json.loads(self._settings.read_text(encoding="utf-8")) if self._settings.is_file() else {}
+        theirs = self._read_settings() if self._settings.is_file() else {}
         changed = [
             f"{key} was {theirs.get(key)}, is {value}" for key, value in settings.items() if theirs.get(key) != value
         ]
@@ -128,11 +139,21 @@ class ResultFiles:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:  # the run was killed while it wrote the last line
             self.lines.write_bytes(whole)
+        num_classes = len(self._class_names) if self._class_names else MOST_CLASSES
         try:
-            found = [_of_row(json.loads(line)) for line in whole.splitlines()]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.lines}: damaged ({error!r}); delete it, or run without --skip_done") from error
+            found = [_of_row(parse_json(line), num_classes) for line in whole.splitlines()]
+        except ValueError as error:
+            raise ValueError(f"{self.lines}: damaged ({error}); delete it, or run without --skip_done") from error
         return {prediction.path: prediction for prediction in found if len(prediction.class_ids)}
+
+    def _read_settings(self) -> dict[str, Any]:
+        try:
+            settings = parse_json(self._settings.read_bytes())
+            if not fits(settings, dict):
+                raise ValueError("holds no settings")
+        except ValueError as error:
+            raise ValueError(f"{self._settings}: damaged ({error}); run without --skip_done") from error
+        return settings
 
     def add(self, predictions: Iterable[Prediction]) -> None:
         """Write videos that are done."""
@@ -146,9 +167,13 @@ class ResultFiles:
         return [*self.paths.values(), self._settings]
 
 
-def _of_row(row: dict[str, Any]) -> Prediction:
-    fields = [row["path"], row["video_id"], row["probabilities"], row["class_ids"], []]
-    return Prediction.from_json(fields)
+def _of_row(row: Any, num_classes: int) -> Prediction:
+    if not fits(row, dict) or not all(fits(row.get(name), hint) for name, hint in ROW.items()):
+        raise ValueError("a line holds something else than a result")
+    class_ids = row["class_ids"]
+    if len(row["probabilities"]) != len(class_ids) or not all(0 <= one < num_classes for one in class_ids):
+        raise ValueError("a line holds numbers that are no result")
+    return Prediction.from_json([*(row[name] for name in ROW), []])
 
 
 class Features:
@@ -171,9 +196,12 @@ class Features:
             return
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
-                self.rows = dict(zip(arrays["paths"].tolist(), arrays["features"], strict=True))
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{self.path}: damaged ({error}); delete it, or run without --skip_done") from error
+                paths, features = np.asarray(arrays["paths"]), np.asarray(arrays["features"])
+            if paths.dtype.kind != "U" or features.dtype != np.float32 or features.ndim != 2:
+                raise ValueError("holds other things than paths and features")
+            self.rows = dict(zip(paths.tolist(), features, strict=True))
+        except NPZ_ERRORS as error:
+            raise ValueError(f"{self.path}: damaged ({error!r}); delete it, or run without --skip_done") from error
 
     def add(self, predictions: Iterable[Prediction]) -> None:
         self.rows |= {prediction.path: prediction.features for prediction in predictions if not prediction.problem}

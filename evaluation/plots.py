@@ -2,10 +2,10 @@
 
 import base64
 import io
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -17,7 +17,12 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from common.console import printable  # noqa: E402
+from common.plain_json import fits, parse_json  # noqa: E402
 
+EVENTS = {"train": "epoch", "validation": "valid"}
+"""Curve -> what its rows in metrics.jsonl are called."""
+CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
+"""What is drawn of a row -> the title."""
 NAMED_CLASSES = 40  # up to so many classes a confusion matrix has their names and cells of a colour, beyond it dots
 NUMBERED_CELLS = 20  # up to so many its cells have numbers
 NICE_SEC = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)  # between marks on a time axis
@@ -50,26 +55,53 @@ def data_uri(figure: Figure) -> str:
 
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write the figure; the path's ending chooses the format; closes the figure."""
+    """Write the figure; closes it.
+
+    Args:
+        path: its ending chooses the format.
+
+    Raises:
+        ValueError: no format has that ending.
+    """
+    formats = figure.canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in formats:
+        raise ValueError(
+            f"{path}: no picture has the ending {path.suffix!r}; take one of .{', .'.join(sorted(formats))}"
+        )
     figure.savefig(path, dpi=dpi)
     plt.close(figure)
 
 
 def read_epochs(path: Path) -> dict[str, list[dict]]:
-    """{"train": rows, "validation": rows} of a metrics.jsonl: a row per epoch, the last one where there are two."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    events = {"train": "epoch", "validation": "valid"}
+    """{"train": rows, "validation": rows} of a metrics.jsonl: a row per epoch, the last one where there are two.
+
+    Raises:
+        ValueError: it is damaged; a last line without an end does not count, since a run may have been killed there.
+    """
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = parse_json(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is damaged ({error}); delete it") from error
+        if not fits(row, dict) or (row.get("event") in EVENTS.values() and not _has_figures(row)):
+            raise ValueError(f"{path}: line {number} is damaged (no figures of a run); delete it")
+        rows.append(row)
     return {
-        name: list({row["epoch"]: row for row in rows if row["event"] == event}.values())
-        for name, event in events.items()
+        name: list({row["epoch"]: row for row in rows if row.get("event") == event}.values())
+        for name, event in EVENTS.items()
     }
+
+
+def _has_figures(row: dict[str, Any]) -> bool:
+    return fits(row.get("epoch"), int) and all(fits(row.get(key), float | None) for key in CURVES)
 
 
 def training_curves(rows: dict[str, list[dict]]) -> Figure:
     """Loss and top-1 over the epochs of `read_epochs`."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-        for axis, key, title in zip(axes, ("loss", "top1"), ("loss", "top-1 accuracy"), strict=True):
+        for axis, (key, title) in zip(axes, CURVES.items(), strict=True):
             for (name, epochs), colour in zip(rows.items(), (BLUE, RED), strict=True):
                 values = [np.nan if row[key] is None else row[key] for row in epochs]
                 axis.plot([row["epoch"] + 1 for row in epochs], values, marker=".", label=name, color=colour)

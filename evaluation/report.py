@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ SETTING_WORDS = {
     "took": "time taken, h:mm:ss",
 }
 
+logger = logging.getLogger(__name__)
+
 
 def confident_mistakes(predictions: list[Prediction]) -> list[int]:
     """Places of the readable videos whose wrong answer the model was surest of, the surest first."""
@@ -73,7 +76,7 @@ class Report:
         names = all_class_names(self.class_names, len(summary.classes))
         readable = [one for one in self.predictions if not one.problem]
         by_score = sorted((score for score in summary.classes if score.num_videos), key=lambda score: score.top1)
-        epochs = plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
+        epochs = self._epochs()
         return {
             "list": self.about.get("list"),
             "settings": _in_words(self.about),
@@ -95,6 +98,13 @@ class Report:
             "slowest": sorted(readable, key=lambda one: -one.read_sec)[:SLOWEST_SHOWN],
             "broken": [one for one in self.predictions if one.problem][:BROKEN_SHOWN],
         }
+
+    def _epochs(self) -> dict[str, list[dict]]:
+        try:
+            return plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
+        except ValueError as error:
+            logger.warning("the report has no curves of training: %s", error)
+            return {}
 
     def _class_row(self, score: ClassScore) -> dict[str, Any]:
         return {**score._asdict(), "name": class_name(score.class_id, self.class_names)}

@@ -1,11 +1,10 @@
 """Models as files that need no code of this project: which engine runs them, and what they say of themselves."""
 
-import json
 import typing
 from pathlib import Path
 from typing import NamedTuple
 
-from common.plain_types import fits
+from common.plain_json import fits, parse_json
 from inference.engines.engine import Engine
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.engines.paddle_inference import PaddleInference
@@ -53,8 +52,8 @@ def read_card(path: str | Path) -> ExportCard:
     if text is None:
         raise ValueError(f"{path}: was not written by export.py, so its classes and frame size are not known")
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        fields = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path}: damaged description: {error}; export the model again") from error
     hints = typing.get_type_hints(ExportCard)
     is_whole = fits(fields, dict) and fields.keys() == hints.keys()

@@ -2,7 +2,6 @@
 
 import bisect
 import itertools
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 import paddle
 
 from common.console import count
+from common.plain_json import fits, parse_json
 from datareader.build import build_reader
 from datareader.reader import ClipReader
 from datareader.records import RecordList
@@ -96,11 +96,19 @@ class Timeline:
         self._written_sec = time.monotonic()
 
     def is_done(self) -> bool:
-        """Whether a file is there that an earlier run with these settings has finished."""
+        """Whether a file is there that an earlier run with these settings has finished.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         if not self.path.is_file():
             return False
-        content = json.loads(self.path.read_text(encoding="utf-8"))
-        return content.get("is_complete") is True and content.get("settings") == self._settings
+        try:
+            content = parse_json(self.path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{self.path}: damaged ({error}); delete it, or run without --skip_done") from error
+        is_complete = fits(content, dict) and content.get("is_complete") is True
+        return is_complete and content.get("settings") == self._settings
 
     def fill(self, found: Iterable[tuple[Window, Prediction]], log_interval: int, stop: StopRequest) -> None:
         """Add windows to the end, to the first that cannot be read, or to a stop; write and draw what there is."""

@@ -20,7 +20,7 @@ import paddle
 from filelock import FileLock, Timeout
 
 from common import checksums
-from common.plain_types import fits
+from common.plain_json import fits, parse_json
 from common.safe_pickle import load_pickle
 from common.whole_file import sync
 
@@ -308,8 +308,8 @@ def _read_state(folder: Path) -> TrainingState:
 
 def _read_json(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json((folder / STATE_FILE).read_bytes())
+    except ValueError as error:
         raise ValueError(f"{folder / STATE_FILE}: damaged training state: {error}") from error
     if not isinstance(content, dict) or not fits(content.get("files"), dict[str, dict]):
         raise ValueError(f"{folder / STATE_FILE}: damaged training state: it has no list of files")

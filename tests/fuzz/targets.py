@@ -32,10 +32,13 @@ from datareader.decode import decode_pkl
 from datareader.nal_units import H264, Hevc
 from datareader.records import read_list
 from dataset.kinetics.annotations import read_annotations
-from evaluation.predictions import read_class_names
+from evaluation.files import Features, ResultFiles
+from evaluation.plots import read_epochs
+from evaluation.predictions import Prediction, read_class_names
 from formula_weights import write_original_folder
 from fuzz.bitstreams import UNITS, looked_at, streams
 from inference.exported import ExportCard, read_card
+from inference.windows import Timeline
 from models.weights.files import read_weights
 from models.weights.formats import read_arrays
 from torch_files import save
@@ -286,6 +289,43 @@ def _read_any_list(path: Path) -> None:
         raise problem
 
 
+def _results() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = ResultFiles(Path(folder), "result", ["a", "b"])
+        best = (np.float32([0.75, 0.25]), np.array([1, 0]))
+        files.add([Prediction("a.mp4", "a", *best), Prediction("b.mp4", "b", problem="no video")])
+        return [files.lines.read_bytes()]
+
+
+def _go_on(damaged: str) -> Callable[[Path, bytes], None]:
+    """A parser of the files that a run goes on from, one of which is damaged."""
+
+    def parse(folder: Path, content: bytes) -> None:
+        files = ResultFiles(folder, "result", ["a", "b"])
+        for name, intact in {"result.jsonl": b"", "result.settings.json": b'{"seg_num": 3}'}.items():
+            (folder / name).write_bytes(content if name == damaged else intact)
+        files.finish(list(files.go_on({"seg_num": 3}).values()))
+
+    return parse
+
+
+def _features() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        features = Features(Path(folder) / "features.npz")
+        features.rows = {"a.mp4": np.arange(9, dtype=np.float32), "b": np.zeros(9, np.float32)}
+        features.save()
+        return [features.path.read_bytes()]
+
+
+def _timelines() -> list[bytes]:
+    return [json.dumps({"settings": {}, "is_complete": True, "windows": []}).encode()]
+
+
+def _metrics() -> list[bytes]:
+    rows = [{"event": event, "epoch": 0, "loss": None, "top1": 0.5} for event in ("start", "train", "epoch", "valid")]
+    return ["".join(json.dumps(row) + "\n" for row in rows).encode()]
+
+
 TARGETS = {
     "clip": Target(_read(_read_clip), _clips, is_pickle=True, max_mb=2048),
     "clip's jpeg": Target(_read(_read_clip), lambda: [_jpeg(), _jpeg(9)], pack=_clip_of, max_mb=2048),
@@ -318,5 +358,10 @@ TARGETS = {
         CSV_TOKENS,
     ),
     "state.json": Target(_read_state, _states, JSON_TOKENS),
+    "results": Target(_go_on("result.jsonl"), _results, JSON_TOKENS),
+    "features": Target(_read(lambda path: Features(path).load()), _features),
+    "settings.json": Target(_go_on("result.settings.json"), lambda: [b'{"seg_num": 3}'], JSON_TOKENS),
+    "timeline.json": Target(_read(lambda path: Timeline(path, "a", None, {}).is_done()), _timelines, JSON_TOKENS),
+    "metrics.jsonl": Target(_read(read_epochs), _metrics, JSON_TOKENS),
     "export.json": Target(_read(lambda path: read_card(path.parent), "export.json"), _cards, JSON_TOKENS),
 }  # fmt: skip

@@ -1,8 +1,17 @@
-"""Whether what a file of JSON holds is what an annotation says."""
+"""What a file of JSON holds, and whether that is what an annotation says."""
 
+import json
 import types
 import typing
 from typing import Any
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What it says. Raises ValueError: it is no JSON, no UTF-8, or nested without an end."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from error
 
 
 def fits(value: Any, hint: Any) -> bool:
