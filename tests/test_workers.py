@@ -9,6 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
 
+NUM_BATCHES = "12"  # of an epoch: more than the workers have read when one of them dies
 SCRIPT = """
 import common.startup, multiprocessing, os, paddle, signal, sys, threading, time
 sys.path.insert(0, "tests")
@@ -19,7 +20,7 @@ from datareader.records import read_list
 if "pipes" in sys.argv[2]:
     loader._fits_shared_memory = lambda *sizes: False
 settings = {"clip_format": "mp4", "seg_num": 3, "seglen": 1, "short_size": 256, "target_size": 224}
-reader = clip_reader(read_list(sys.argv[1])[:] * 2, **settings)
+reader = clip_reader(read_list(sys.argv[1])[:] * 4, **settings)
 batches = loader.Loader(reader, 4, num_workers=2)
 
 def workers():
@@ -151,7 +152,7 @@ def test_no_worker_and_no_shared_memory_outlives_the_main_process(small_set, how
 def test_sigterm_does_not_end_a_worker(small_set):
     terminate = "[os.kill(pid, number) for pid in workers() for number in (signal.SIGTERM, signal.SIGINT)]"
     done = run(small_set, "shared memory", f"print(read(0, lambda: {terminate}, after=0), read(1))")
-    assert (done.returncode, done.stdout.split()) == (0, ["6", "6"]), done.stderr
+    assert (done.returncode, done.stdout.split()) == (0, [NUM_BATCHES] * 2), done.stderr
 
 
 def test_sigterm_while_workers_start_does_not_end_them(small_set):
@@ -161,7 +162,7 @@ os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
 print(read(0), read(1))
 """
     done = run(small_set, "shared memory", code)
-    assert (done.returncode, done.stdout.split()) == (0, ["6", "6"]), done.stderr
+    assert (done.returncode, done.stdout.split()) == (0, [NUM_BATCHES] * 2), done.stderr
 
 
 def test_signals_are_heard_while_a_worker_hangs_on_a_file(small_set):
