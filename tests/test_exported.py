@@ -159,6 +159,30 @@ def test_an_export_whose_end_was_killed_is_none_so_that_the_same_command_can_be_
     assert (tmp_path / "model.pdiparams").is_file() and not is_exported(tmp_path)
 
 
+def test_ctrl_c_while_paddle_asks_for_the_call_stack_ends_the_export(weights, flags, tmp_path):
+    code = """
+import common.startup, os, paddle, signal, sys, traceback
+import export
+from common import command_line
+
+real = traceback.FrameSummary.line.fget
+
+def line(summary):
+    is_asked_by_paddle = sys._getframe(1).f_code.co_filename != traceback.__file__
+    if is_asked_by_paddle or paddle.__version__.startswith("2."):  # which does all of it in Python
+        os.kill(os.getpid(), signal.SIGINT)
+        print("interrupted", flush=True)
+    return real(summary)
+
+traceback.FrameSummary.line = property(line)
+command_line.run(export.main)
+"""
+    command = [sys.executable, "-c", code, *flags, f"--weights={weights}", f"--save_dir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 130 and "interrupted" in done.stdout and not list(tmp_path.iterdir())
+    assert "Traceback" not in done.stderr
+
+
 def test_weights_that_a_full_disk_has_cut_are_told_in_one_line(weights, flags, tmp_path, monkeypatch):
     """Paddle writes them without a look at what becomes of it."""
     save = paddle.jit.save
