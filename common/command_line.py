@@ -23,7 +23,7 @@ USE_GPU = {"auto": "auto", "true": True, "false": False}
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Answers a wrong command line with one line instead of the whole usage text, and names the nearest known flag."""
+    """Answers a wrong command line with one line instead of the whole usage text, and names what was likely meant."""
 
     def __init__(self, description: str):
         super().__init__(
@@ -31,13 +31,16 @@ class OneLineParser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        self._typed = sys.argv[1:] if args is None else args
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._nearest(unknown[0])}")
         return known
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {_shortened(message)}; see {self.prog} --help\n")
+        files = [typed for typed in self._typed if typed.startswith("-") and os.path.exists(typed)]
+        hint = f"; write ./{files[0]} for the file of that name" if files else ""
+        self.exit(2, f"{self.prog}: error: {_shortened(message)}{hint}; see {self.prog} --help\n")
 
     def _nearest(self, flag: str) -> str:
         written = flag.partition("=")[0]

@@ -66,6 +66,19 @@ def test_a_misspelt_flag_is_answered_with_the_nearest(typed, meant, capsys):
     assert (f"did you mean {meant}?" in line) if meant else ("did you mean" not in line)
 
 
+@pytest.mark.parametrize("typed", [["--video", "-a.mp4"], ["--video", "b.mp4", "-a.mp4"]])
+def test_a_file_whose_name_begins_with_a_dash_is_told_from_a_flag(typed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    parser = OneLineParser("")
+    parser.add_argument("--video", nargs="+")
+    for hint in ("", "; write ./-a.mp4 for the file of that name"):
+        with pytest.raises(SystemExit):
+            parser.parse_args(typed)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(f"{hint}; see {parser.prog} --help") and ("write ./" in line) == bool(hint)
+        (tmp_path / "-a.mp4").touch()
+
+
 def test_numbers_as_people_write_them():
     assert (count(1, "video"), count(2, "video"), count(1234, "class", "classes")) == (
         "1 video",
