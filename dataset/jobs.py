@@ -9,13 +9,17 @@ from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext
 from typing import Any, NamedTuple, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from tqdm import tqdm
 
 from common.processes import end_with_parent
 
 JOBS_AHEAD = 4  # jobs handed out per process: enough to keep them busy, few enough to stop soon
 GRACE_SEC = 5.0  # what a job that keeps its own time is given on top, to end without losing its process
+KILLED_EARLY = (
+    "a working process was killed as it started, perhaps because memory is short: fewer --workers need less; "
+    "the same command goes on"
+)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -69,7 +73,7 @@ def run_jobs(
         with tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
             while True:
                 for job in waiting:
-                    running[pool.schedule(work, args=(job,), timeout=timeout_sec)] = job
+                    running[_schedule(pool, work, job, timeout_sec)] = job
                     if len(running) >= JOBS_AHEAD * num_workers:
                         break
                 if not running:
@@ -93,14 +97,18 @@ def _start(pool: ProcessPool) -> None:
         starter.submit(lambda: pool.active).result()  # pebble starts whoever asks
 
 
-def _result(future, timeout_sec: float | None):
+def _schedule(pool: ProcessPool, work: Callable[[Job], Result], job: Job, timeout_sec: float | None) -> ProcessFuture:
+    try:
+        return pool.schedule(work, args=(job,), timeout=timeout_sec)
+    except RuntimeError as error:  # how pebble answers where its pool has broken since the last result
+        raise ValueError(KILLED_EARLY) from error
+
+
+def _result(future: ProcessFuture, timeout_sec: float | None) -> Result | Failure:
     try:
         return future.result()
-    except BrokenProcessPool:
-        raise ValueError(
-            "a working process was killed as it started, perhaps because memory is short: fewer --workers need less; "
-            "the same command goes on"
-        ) from None
+    except BrokenProcessPool as error:
+        raise ValueError(KILLED_EARLY) from error
     except TimeoutError:
         return Failure(f"takes longer than {timeout_sec:g} s")
     except ProcessExpired as error:

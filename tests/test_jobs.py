@@ -7,12 +7,12 @@ import os
 import signal
 import time
 from _multiprocessing import SemLock
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from pebble import ProcessFuture
 
-from dataset.jobs import Failure, _KeepsLocks, run_jobs
+from dataset.jobs import Failure, _KeepsLocks, _start, run_jobs
 
 
 def work(job: str) -> str:
@@ -44,10 +44,21 @@ def test_no_jobs():
     assert list(run_jobs(work, [], 2, "job")) == []
 
 
-def test_a_process_that_is_killed_as_it_starts_ends_everything_with_a_line(monkeypatch):
-    lost = Future()
+@pytest.mark.parametrize("moment", ["while jobs are given out", "while the first result is waited for"])
+def test_a_process_that_is_killed_before_it_has_a_job_ends_everything_with_a_line(moment, monkeypatch):
+    def start_and_kill(pool):
+        _start(pool)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        while pool.active:  # until it has noticed
+            time.sleep(0.01)
+
+    lost = ProcessFuture()
     lost.set_exception(BrokenProcessPool("All workers expired"))  # as pebble says it
-    monkeypatch.setattr("dataset.jobs.ProcessPool.schedule", lambda *args, **kwargs: lost)
+    if "given out" in moment:
+        monkeypatch.setattr("dataset.jobs._start", start_and_kill)
+    else:
+        monkeypatch.setattr("dataset.jobs.ProcessPool.schedule", lambda *args, **kwargs: lost)
     with pytest.raises(ValueError, match="a working process was killed as it started.*fewer --workers need less"):
         list(run_jobs(work, ["a"], 1, "job"))
 
