@@ -37,6 +37,7 @@ class Job:
     def __init__(self, pid: int, log: Path):
         self.pid = pid
         self.log = log
+        self.started_sec = time.monotonic()
         self.code: int | None = None
         self._is_over = False
 

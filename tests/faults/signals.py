@@ -34,15 +34,15 @@ def _sent(bench: Bench, command: Command, place: Place, rng: Random, number: sig
     fresh = _is_fresh(command, rng)
     job = bench.start(command, place, *command.again, fresh=fresh)
     wait_for_moment(bench, command, place, job, rng, fresh)
-    return _strike(bench, command, job, number, [job.pid, *job.workers()] if everyone else [job.pid])
+    return _strike(job, number, [job.pid, *job.workers()] if everyone else [job.pid])
 
 
-def _strike(bench: Bench, command: Command, job: Job, number: signal.Signals, pids: list[int]) -> Ended:
-    """Send a signal and wait for the end. Who is ready soon, within a third of a run, had nothing left to lose."""
+def _strike(job: Job, number: signal.Signals, pids: list[int]) -> Ended:
+    """Send a signal and wait for the end. Who is ready soon, after a third of the run, had nothing left to lose."""
     is_over, struck_sec = job.is_over(), time.monotonic()
     job.strike(number, pids)
     ended = job.end()
-    soon_sec = 1 + bench.reference(command.name).seconds / 3
+    soon_sec = 1 + (struck_sec - job.started_sec) / 2
     was_ready = is_over or (ended.code == 0 and time.monotonic() - struck_sec < soon_sec)
     return ended._replace(has_struck=not was_ready)
 
@@ -60,7 +60,7 @@ def ctrl_c_in_a_pipe(bench: Bench, command: Command, place: Place, rng: Random) 
     os.close(writing)
     wait_for_moment(bench, command, place, job, rng, fresh=True)
     tee.strike(signal.SIGINT, [tee.pid])
-    ended = _strike(bench, command, job, signal.SIGINT, [job.pid, *job.workers()])
+    ended = _strike(job, signal.SIGINT, [job.pid, *job.workers()])
     tee.end()
     output = seen.read_text(errors="replace") + ended.output
     for path in (seen, tee.log):
