@@ -1,6 +1,7 @@
-"""A command's first import: until `command_line.run`, when nothing has begun, Ctrl-C ends the process without a word.
+"""A command's first import: Ctrl-C ends the process at once and without a word, unless somebody listens to it.
 
-An import that a KeyboardInterrupt breaks off would end in some traceback, and numpy's in a crash.
+Python would raise a KeyboardInterrupt at any place. In an import it would end in some traceback, and in numpy's and
+where Paddle's C++ calls Python in a crash. `distributed.signals` and `dataset.jobs` listen, for what has to be saved.
 """
 
 import signal

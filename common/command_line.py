@@ -5,12 +5,9 @@ import difflib
 import dis
 import errno
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
 from common.console import printable_lines, silence
@@ -138,45 +135,20 @@ def run(main: Callable[[], Any]) -> None:
     """
     if sys.stdout:  # not if it is closed
         sys.stdout.reconfigure(errors="backslashreplace")
-    with _Interrupts() as interrupts:
-        try:
-            main()
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
-        except Exception as error:
-            if interrupts.have_come:
-                sys.exit(INTERRUPTED)
-            if not is_mistake(error):
-                raise
-            lack = what_is_short(error)
-            text = f"{lack}; a smaller batch_size and fewer num_reader_threads need less" if lack else str(error)
-            _print_to(sys.stderr, f"error: {printable_lines(_shortened(text))}\n")
-            sys.exit(2)
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                _print_to(stream, "")
-
-
-class _Interrupts:
-    """Remembers Ctrl-C: Paddle may turn the KeyboardInterrupt into an error of its own."""
-
-    def __init__(self):
-        self.have_come = False
-
-    def __enter__(self) -> "_Interrupts":
-        self._handler = signal.getsignal(signal.SIGINT)
-        is_ours = self._handler in (signal.default_int_handler, signal.SIG_DFL)  # the latter by common/beginning.py
-        if is_ours and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._on_interrupt)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if signal.getsignal(signal.SIGINT) == self._on_interrupt:
-            signal.signal(signal.SIGINT, self._handler)
-
-    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.have_come = True
-        raise KeyboardInterrupt
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not is_mistake(error):
+            raise
+        lack = what_is_short(error)
+        text = f"{lack}; a smaller batch_size and fewer num_reader_threads need less" if lack else str(error)
+        _print_to(sys.stderr, f"error: {printable_lines(_shortened(text))}\n")
+        sys.exit(2)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _print_to(stream, "")
 
 
 def _print_to(stream: TextIO | None, text: str) -> None:

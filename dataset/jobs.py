@@ -1,5 +1,6 @@
 """Many files, several processes: a progress bar, a time limit for each file, and an end that leaves nothing behind."""
 
+import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +52,8 @@ def run_jobs(
 ) -> Iterator[tuple[Job, Result | Failure]]:
     """Do the jobs in worker processes; yields each with its result, in the order in which they are done.
 
+    Meanwhile Ctrl-C is a KeyboardInterrupt: what is done can be told, and the processes end.
+
     Args:
         work: a function of a module, called with one job; what it raises ends everything.
         jobs: anything that can be pickled.
@@ -61,6 +64,24 @@ def run_jobs(
     Raises:
         ValueError: a process was killed before it had a job.
     """
+    with _interruptible():
+        yield from _run_jobs(work, jobs, num_workers, unit, timeout_sec)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGINT)
+    if handler == signal.SIG_DFL:  # by common/beginning.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _run_jobs(
+    work: Callable[[Job], Result], jobs: list[Job], num_workers: int, unit: str, timeout_sec: float | None
+) -> Iterator[tuple[Job, Result | Failure]]:
     waiting: Iterable[Job] = iter(jobs)
     running = {}
     # where all processes are killed at once, Python's own that frees their semaphores would warn of it

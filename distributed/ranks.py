@@ -3,12 +3,13 @@
 GPU paths follow Paddle's documentation; this project's tests run on CPU only.
 """
 
+import contextlib
 import faulthandler
 import logging
 import os
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,17 +115,30 @@ def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
         "rank %d waits for the others of %d, %.0f s at most; if one is missing, its log says why",
         rank, num_ranks, START_SEC,
     )  # fmt: skip
-    # Paddle waits far longer, and lets no other thread of Python's run meanwhile
-    faulthandler.dump_traceback_later(START_SEC, exit=True)
-    paddle.distributed.init_parallel_env()
+    with _meeting():
+        paddle.distributed.init_parallel_env()
     invitation = Invitation(meeting_place) if rank == 0 else None
     address = paddle.to_tensor([invitation.port, invitation.key] if invitation else [0, 0], "int64")
-    paddle.distributed.broadcast(address, src=0)
-    address = address.tolist()
-    faulthandler.cancel_dump_traceback_later()
+    with _meeting():
+        paddle.distributed.broadcast(address, src=0)
+        address = address.tolist()
     if invitation:
         return Ranks(rank, num_ranks, Link.host(invitation, num_ranks))
     return Ranks(rank, num_ranks, Link.join(meeting_place, *address, rank))
+
+
+@contextlib.contextmanager
+def _meeting() -> Iterator[None]:
+    """Around what waits for the other ranks by Paddle's means."""
+    # Paddle waits far longer, and lets no other thread of Python's run meanwhile
+    faulthandler.dump_traceback_later(START_SEC, exit=True)
+    try:
+        yield
+    except (RuntimeError, OSError) as error:  # of Gloo, of NCCL
+        reason = str(error).strip().splitlines()[-1]
+        raise OSError(f"a rank was lost before all had met ({reason}); the log of each says more") from error
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def check_port(endpoint: str) -> None:

@@ -1,10 +1,8 @@
 """SIGTERM and Ctrl-C: the first asks a run to stop at the next step, a second one ends it at once."""
 
-import contextlib
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -57,22 +55,6 @@ class StopRequest:
         elif not (self._is_launched and time.monotonic() - self._first_sec < LAUNCHER_REPEATS_SEC):
             write_now("stopped without saving")
             os._exit(128 + number)
-
-
-@contextlib.contextmanager
-def delay_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait until the context is left: for a library of C++ that calls Python and crashes where it raises."""
-    if threading.current_thread() is not threading.main_thread():  # no other may change handlers, or is interrupted
-        yield
-        return
-    have_come = []
-    handler = signal.signal(signal.SIGINT, lambda *signal_and_frame: have_come.append(signal_and_frame))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if have_come:
-            signal.raise_signal(signal.SIGINT)
 
 
 def lines_until_stopped(descriptor: int, stop: StopRequest) -> Iterator[str]:

@@ -19,7 +19,6 @@ import paddle
 from paddle import nn
 
 from common import checksums
-from distributed.signals import delay_interrupt
 from inference.engines.eager import WithSoftmax
 from inference.engines.engine import Engine
 from inference.engines.onnx_runtime import INSTALL_ONNX
@@ -39,8 +38,7 @@ def write_paddle(model: nn.Layer, folder: Path, card: ExportCard) -> None:
     folder.mkdir(parents=True)
     model.eval()
     spec = paddle.static.InputSpec(list(card.clip_shape), "uint8", name="frames")
-    with delay_interrupt():  # Paddle 3 asks Python for the call stack of each operator, and uses what it does not get
-        paddle.jit.save(paddle.jit.to_static(WithSoftmax(model), [spec], full_graph=True), str(folder / MODEL_STEM))
+    paddle.jit.save(paddle.jit.to_static(WithSoftmax(model), [spec], full_graph=True), str(folder / MODEL_STEM))
     text = json.dumps(card._asdict(), indent=1, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     checksums.record(folder)

@@ -1,6 +1,5 @@
 """How a command ends: one line and an exit code, whatever a library makes of it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,22 +7,6 @@ import sys
 import pytest
 
 from common import command_line
-
-
-def test_ctrl_c_that_a_library_turns_into_another_error_is_still_ctrl_c():
-    """Paddle does, in the midst of an export."""
-    before = signal.getsignal(signal.SIGINT)
-
-    def main():
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-        except KeyboardInterrupt:
-            raise SystemError("returned a result with an exception set") from None
-
-    with pytest.raises(SystemExit) as caught:
-        command_line.run(main)
-    assert caught.value.code == 130
-    assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import train
 from config import load_config
 from conftest import small_flags
 from datareader.build import build_loader, build_records
-from distributed.ranks import Ranks, check_port
+from distributed.ranks import Ranks, check_port, start
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch"]
@@ -198,6 +198,20 @@ def test_a_rank_that_never_comes_ends_the_start(tmp_path):
         "rank 1 waits for the others of 2, 1 s at most; if one is missing, its log says why"
         in done.stdout + done.stderr
     )
+
+
+def test_a_rank_that_is_lost_while_they_meet_is_told_in_one_line(monkeypatch):
+    def lose(tensor, src):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:584] TIMEOUT self_rank = 1 pair_rank = 0")
+
+    monkeypatch.setattr("paddle.distributed.init_parallel_env", lambda: None)
+    monkeypatch.setattr("paddle.distributed.broadcast", lose)
+    environment = {"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2"}
+    environment["PADDLE_TRAINER_ENDPOINTS"] = "127.0.0.1:1,127.0.0.1:2"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OSError, match="a rank was lost before all had met .*TIMEOUT.*; the log of each says more"):
+        start(use_gpu=False)
 
 
 def test_a_port_that_is_taken_is_named():
