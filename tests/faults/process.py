@@ -129,6 +129,8 @@ def start_fork(main: Callable[[], object], argv: list[str], log: Path, before: C
         os.closerange(3, 1024)
         sys.argv = argv
         _prepare(before)
+        import common.beginning  # noqa: F401  as the command does
+
         command_line.run(main)
         code = 0
     except SystemExit as end:
