@@ -52,7 +52,7 @@ def run_jobs(
 ) -> Iterator[tuple[Job, Result | Failure]]:
     """Do the jobs in worker processes; yields each with its result, in the order in which they are done.
 
-    Meanwhile Ctrl-C is a KeyboardInterrupt: what is done can be told, and the processes end.
+    Meanwhile Ctrl-C is a KeyboardInterrupt, so that it can be told what is done; a second one ends this process.
 
     Args:
         work: a function of a module, called with one job; what it raises ends everything.
@@ -64,24 +64,6 @@ def run_jobs(
     Raises:
         ValueError: a process was killed before it had a job.
     """
-    with _interruptible():
-        yield from _run_jobs(work, jobs, num_workers, unit, timeout_sec)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    handler = signal.getsignal(signal.SIGINT)
-    if handler == signal.SIG_DFL:  # by common/beginning.py
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def _run_jobs(
-    work: Callable[[Job], Result], jobs: list[Job], num_workers: int, unit: str, timeout_sec: float | None
-) -> Iterator[tuple[Job, Result | Failure]]:
     waiting: Iterable[Job] = iter(jobs)
     running = {}
     # where all processes are killed at once, Python's own that frees their semaphores would warn of it
@@ -89,9 +71,9 @@ def _run_jobs(
     # a fork would copy threads and locks of the parent half-way
     pool = ProcessPool(max_workers=num_workers, initializer=end_with_parent, context=_KeepsLocks())
     try:
-        if jobs:
-            _start(pool)
-        with tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
+        with _interruptible(), tqdm(total=len(jobs), unit=unit, disable=None, smoothing=0.05) as bar:
+            if jobs:
+                _start(pool)
             while True:
                 for job in waiting:
                     running[_schedule(pool, work, job, timeout_sec)] = job
@@ -108,6 +90,17 @@ def _run_jobs(
         raise
     finally:
         pool.join()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGINT)
+    if handler == signal.SIG_DFL:  # by common/beginning.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _start(pool: ProcessPool) -> None:

@@ -135,7 +135,7 @@ def _meeting() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:  # of Gloo, of NCCL
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip() or repr(error)).splitlines()[-1]
         raise OSError(f"a rank was lost before all had met ({reason}); the log of each says more") from error
     finally:
         faulthandler.cancel_dump_traceback_later()
