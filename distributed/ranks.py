@@ -115,30 +115,37 @@ def _join(environment: paddle.distributed.ParallelEnv) -> Ranks:
         "rank %d waits for the others of %d, %.0f s at most; if one is missing, its log says why",
         rank, num_ranks, START_SEC,
     )  # fmt: skip
-    with _meeting():
-        paddle.distributed.init_parallel_env()
-    invitation = Invitation(meeting_place) if rank == 0 else None
-    address = paddle.to_tensor([invitation.port, invitation.key] if invitation else [0, 0], "int64")
-    with _meeting():
-        paddle.distributed.broadcast(address, src=0)
-        address = address.tolist()
+    with _at_most(START_SEC):
+        with _meeting():
+            paddle.distributed.init_parallel_env()
+        invitation = Invitation(meeting_place) if rank == 0 else None
+        address = paddle.to_tensor([invitation.port, invitation.key] if invitation else [0, 0], "int64")
+        with _meeting():
+            paddle.distributed.broadcast(address, src=0)
+            address = address.tolist()
     if invitation:
         return Ranks(rank, num_ranks, Link.host(invitation, num_ranks))
     return Ranks(rank, num_ranks, Link.join(meeting_place, *address, rank))
 
 
 @contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """End the process if this takes longer: Paddle itself would wait on, and let no other thread of Python's run."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
 def _meeting() -> Iterator[None]:
     """Around what waits for the other ranks by Paddle's means."""
-    # Paddle waits far longer, and lets no other thread of Python's run meanwhile
-    faulthandler.dump_traceback_later(START_SEC, exit=True)
     try:
         yield
     except (RuntimeError, OSError) as error:  # of Gloo, of NCCL
         reason = (str(error).strip() or repr(error)).splitlines()[-1]
         raise OSError(f"a rank was lost before all had met ({reason}); the log of each says more") from error
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 def check_port(endpoint: str) -> None:
