@@ -38,7 +38,7 @@ def _sent(bench: Bench, command: Command, place: Place, rng: Random, number: sig
 
 
 def _strike(job: Job, number: signal.Signals, pids: list[int]) -> Ended:
-    """Send a signal and wait for the end. Who is ready soon, after a third of the run, had nothing left to lose."""
+    """Send a signal and wait for the end. Who is ready soon, in the last third of the run, had nothing left to lose."""
     is_over, struck_sec = job.is_over(), time.monotonic()
     job.strike(number, pids)
     ended = job.end()
