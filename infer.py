@@ -39,9 +39,10 @@ from distributed.ranks import Ranks
 from distributed.signals import Stopped, StopRequest, lines_until_stopped
 from evaluation.files import Features, ResultFiles
 from evaluation.predictions import Prediction, describe
+from inference.choice import add_engine, wish_of
 from inference.drawing import Illustrator
 from inference.predict import predict
-from inference.session import Session, describe_protocol, open_session
+from inference.session import Opening, Session, begin_session, describe_protocol
 from inference.windows import Cutting, classify_windows
 
 MOST_WINDOWS = 1000  # at a time; the pictures of each are kept
@@ -53,6 +54,7 @@ def build_parser() -> command_line.OneLineParser:
     parser = command_line.config_parser(__doc__)
     command_line.add_reading(parser, log_interval=1)
     command_line.add_weights(parser)
+    add_engine(parser)
     inputs = parser.add_mutually_exclusive_group()
     inputs.add_argument("--filelist", help="list of videos, one path per line (default: INFER.filelist of the config)")
     inputs.add_argument("--video", nargs="+", metavar="PATH", help="files and folders; with --window_sec addresses too")
@@ -97,12 +99,16 @@ def main(argv: list[str] | None = None) -> list[Prediction] | dict[str, list[dic
         "INFER.filelist": args.filelist,
         "TRAIN.use_gpu": args.use_gpu,
     }
-    session = open_session(args.weights, args.config, args.overrides, flags=flags)
-    if session.ranks.num_ranks > 1 and (args.stdin or args.window_sec):
+    opening = begin_session(args.weights, args.config, args.overrides, flags=flags, wish=wish_of(args))
+    if opening.ranks.num_ranks > 1 and (args.stdin or args.window_sec):
         raise ValueError("--stdin and --window_sec are for one process; start infer.py without the launcher")
-    if session.ranks.rank == 0:
+    if opening.ranks.rank == 0:
         prepare_save_dir(args.save_dir)
-    records = RecordList() if args.stdin else records_to_classify(args, session)
+    records = RecordList() if args.stdin else records_to_classify(args, opening)
+    has_no_end = args.stdin or bool(args.window_sec)
+    session = opening.open(
+        None if has_no_end else len(records), needs_layers=bool(args.cam), one_by_one=has_no_end or len(records) == 1
+    )
     for warning in picture_warnings(records):
         logger.warning("[INFER] %s", warning)
     # names for a million pictures would take minutes and gigabytes
@@ -116,11 +122,11 @@ def main(argv: list[str] | None = None) -> list[Prediction] | dict[str, list[dic
     return results
 
 
-def records_to_classify(args: argparse.Namespace, session: Session) -> RecordList:
+def records_to_classify(args: argparse.Namespace, opening: Opening) -> RecordList:
     """The videos of --video, or of the list."""
     if not args.video:
-        return build_records(session.config, "infer", session.ranks)
-    if session.config.model.format != "mp4":
+        return build_records(opening.config, "infer", opening.ranks)
+    if opening.config.model.format != "mp4":
         raise ValueError("--video takes videos, but MODEL.format is pkl; use -o MODEL.format=mp4, or --filelist")
     return records_of(args.video, is_address)
 

@@ -28,8 +28,9 @@ from evaluation.files import write_csv, write_json, write_pickle
 from evaluation.predictions import Prediction, all_class_names
 from evaluation.report import Report, confident_mistakes
 from evaluation.scores import ROW_COLUMNS, Summary, Tally, prediction_rows, summarize, summary_as_json
+from inference.choice import add_engine, wish_of
 from inference.predict import predict
-from inference.session import Session, describe_protocol, open_session
+from inference.session import Session, begin_session, describe_protocol
 
 TOP_K = 20  # classes per video in the pickle, as infer.py's default
 
@@ -40,6 +41,7 @@ def build_parser() -> command_line.OneLineParser:
     parser = command_line.config_parser(__doc__)
     command_line.add_reading(parser, log_interval=10)
     command_line.add_weights(parser)
+    add_engine(parser)
     parser.add_argument("--save_dir", help="folder for scores, predictions and report (default: TEST.save_dir)")
     return parser
 
@@ -53,12 +55,14 @@ def main(argv: list[str] | None = None) -> Summary:
         "TEST.save_dir": args.save_dir,
         "TRAIN.use_gpu": args.use_gpu,
     }
-    session = open_session(args.weights, args.config, args.overrides, flags=flags, mode="test")
-    config, ranks = session.config, session.ranks
+    wish = wish_of(args)
+    opening = begin_session(args.weights, args.config, args.overrides, flags=flags, mode="test", wish=wish)
+    config, ranks = opening.config, opening.ranks
     save_dir = Path(config.test.save_dir) if config.test.save_dir and ranks.rank == 0 else None
     if save_dir:
         prepare_save_dir(save_dir)
     records, num_classes = build_records(config, "test", ranks), config.model.num_classes
+    session = opening.open(len(records))
     names = all_class_names(session.class_names, num_classes)
     report_list("[TEST]", config.test.filelist, records, names)
     loader = build_loader(config, "test", records, ranks)

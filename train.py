@@ -24,7 +24,7 @@ from common import command_line, console
 from common.command_line import whole_number
 from config import load_config
 from datareader.workers import ReadingFailed
-from distributed.ranks import start
+from distributed.ranks import say_threads, start
 from distributed.signals import Stopped, StopRequest
 from training.build import build_run, open_checkpoints
 from training.checkpoint import BEST
@@ -76,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--resume and --pretrain both name weights to start from; give one of them")
     console.start_logging()
     ranks = start(config.train.use_gpu)
+    say_threads()
     with open_checkpoints(Path(args.save_dir), config, ranks) as checkpoints, StopRequest() as stop:
         run = build_run(
             config,

@@ -5,6 +5,9 @@ import os
 import threading
 from collections.abc import Callable
 
+USERS_THREADS = os.environ.get("OMP_NUM_THREADS", "")
+"""What the user set; `common.startup` sets it afterwards, for training."""
+
 
 def num_cores() -> int:
     """Processor cores that this process may use."""
@@ -24,6 +27,14 @@ def processes_here() -> int:
 def cores_each() -> int:
     """Cores for each of the run's processes on this machine, at least one."""
     return max(num_cores() // processes_here(), 1)
+
+
+def threads_each() -> int:
+    """Threads of an engine in each of the run's processes: the user's OMP_NUM_THREADS, else one for each core.
+
+    Reading processes share the cores with it: they wait most of the time, for the engine to take what they have read.
+    """
+    return int(USERS_THREADS) if USERS_THREADS.isdecimal() and int(USERS_THREADS) > 0 else cores_each()
 
 
 def end_with_parent(tidy_up: Callable[[], None] = lambda: None) -> None:

@@ -9,6 +9,8 @@ import warnings
 import zlib  # noqa: F401  Paddle 2.6 exports a zlib of its own; Python's, and with it PyAV, fails or hangs if loaded later
 from pathlib import Path
 
+import common.processes  # noqa: F401  remembers the user's OMP_NUM_THREADS, which is set below
+
 if importlib.util.find_spec("paddle") is None:
     print(
         "error: this Python has no PaddlePaddle; run 'source .venv/bin/activate', or 'pip install -r requirements.txt'",

@@ -10,6 +10,7 @@ import os
 import random
 import socket
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +75,6 @@ def start(use_gpu: bool | str) -> Ranks:
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
         if is_for_gpus and use_gpu:
             logger.info("this Paddle is built for GPUs, but none is visible: running on the CPU (--use_gpu=auto)")
-        _say_threads()
     return _join(environment) if environment.world_size > 1 else Ranks()
 
 
@@ -92,6 +92,11 @@ def on_gpu() -> bool:
 def gpu_number() -> int | None:
     """The number of the GPU that this process runs on; None on a CPU."""
     return int(paddle.device.get_device().partition(":")[2] or 0) if on_gpu() else None
+
+
+def gpu_is_here() -> bool:
+    """Whether this machine has a CUDA GPU, whatever Paddle it has."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def parallel(model: paddle.nn.Layer, ranks: Ranks) -> paddle.nn.Layer:
@@ -170,10 +175,12 @@ def meeting_address(endpoints: list[str]) -> str:
     return "127.0.0.1" if len(set(addresses)) == 1 else addresses[0]
 
 
-def _say_threads() -> None:
-    logger.info(
-        "on the CPU: %s, OMP_NUM_THREADS=%s, %s",
-        count(processes_here(), "process", "processes"),
-        os.environ.get("OMP_NUM_THREADS", "all"),
-        count(num_cores(), "core"),
-    )
+def say_threads() -> None:
+    """On a CPU, tell what its cores are for."""
+    if not on_gpu():
+        logger.info(
+            "on the CPU: %s, OMP_NUM_THREADS=%s, %s",
+            count(processes_here(), "process", "processes"),
+            os.environ.get("OMP_NUM_THREADS", "all"),
+            count(num_cores(), "core"),
+        )

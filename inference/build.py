@@ -1,20 +1,61 @@
 """Config and weights, or an export -> the engine that classifies, and the names of its classes."""
 
+import functools
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from common.processes import cores_each
-from config import Config, changed_keys, load_config
-from distributed.ranks import gpu_number
+import numpy as np
+import paddle
+from paddle import nn
+
+from common import checksums
+from common.processes import threads_each
+from config import Config, changed_keys, dump_config, load_config
+from datareader.build import build_loader, build_reader
+from datareader.records import read_list
+from datareader.unreadable import UnreadableVideos
+from distributed.ranks import gpu_number, on_gpu
 from evaluation.predictions import read_class_names
+from inference.choice import AUTO, EAGER, FORMAT_OF, Choice, Wish, choose_engine, is_worth_converting
+from inference.comparing import Samples
+from inference.converted import entry_key, has_entry, open_converted, room_for
+from inference.cost import clip_cost
 from inference.engines.eager import EagerPaddle
-from inference.engines.engine import Engine
-from inference.exported import is_exported, open_exported, read_card
+from inference.engines.engine import Engine, Running
+from inference.exported import (
+    ENGINES,
+    ExportCard,
+    engine_of,
+    is_exported,
+    open_exported,
+    open_verified,
+    probe,
+    read_card,
+)
+from inference.exporting import ONNX_FILE, versions_for, write_export
 from models.build import build_model, fetch_published_weights, network_keys
 from models.weights import load_weights, read_weights
 
+CALIBRATION_CLIPS = 300  # at most; NNCF's own number
+FEW_CLIPS = 100
+COPIES = 4  # of the weights, on the disk while they are converted
+
 logger = logging.getLogger(__name__)
+
+
+class Job(NamedTuple):
+    """What an engine is wanted for."""
+
+    num_videos: int | None = None
+    """None: not known."""
+    needs_layers: bool = False
+    """For heat maps."""
+    one_by_one: bool = True
+    """Each video is waited for."""
+    gpu: int | None = None
+    """The GPU for an engine that runs there without Paddle; None: Paddle's device."""
 
 
 class BuiltEngine(NamedTuple):
@@ -23,29 +64,178 @@ class BuiltEngine(NamedTuple):
     """In label order; None: classes go by number."""
     weights: Path
     """The file or folder that it was made of."""
+    reason: str = ""
+    """Why it is this engine."""
+    precision: str = "float32"
 
 
-def build_engine(config: Config, mode: str, weights: Path | None) -> BuiltEngine:
+def build_engine(config: Config, mode: str, weights: Path | None, wish: Wish, job: Job) -> BuiltEngine:
     """What classifies in a mode, "test" or "infer".
 
     Args:
         weights: of any known format, or an exported model; None: the published ones.
 
     Raises:
-        ValueError: the weights or the export do not fit the config; the message says where.
+        ValueError: weights or export do not fit the config, or the wish cannot be met; the message says where.
+        OSError: the model of an engine that was asked for cannot be kept in the cache.
     """
     if weights and is_exported(weights):
-        return _open_export(config, mode, weights)
+        return _open_export(config, mode, weights, wish, job)
     class_names = read_class_names(config.model.label_file, config.model.num_classes)
-    model = build_model(config)
-    weights = weights or fetch_published_weights(config)
-    found = read_weights(weights)
-    logger.info("weights of %s: %s", found.path, load_weights(model, found).summary())
-    return BuiltEngine(EagerPaddle(model), class_names, weights)
+    choice = choose_engine(wish, on_gpu=on_gpu(), needs_layers=job.needs_layers)
+    source = Source(config, mode, weights or fetch_published_weights(config))
+    running = Running(threads_each(), _gpu(job), wish.precision or "float32", job.one_by_one)
+    engine, reason = _open(source, choice, running, wish, job)
+    return BuiltEngine(engine, class_names, source.weights, reason, running.precision)
 
 
-def _open_export(config: Config, mode: str, path: Path) -> BuiltEngine:
-    card = read_card(path)
+class Source:
+    """Weights in their network, which is built when it is first needed: not for what was converted before.
+
+    Args:
+        mode: "test" or "infer".
+        weights: of any known format.
+    """
+
+    def __init__(self, config: Config, mode: str, weights: Path):
+        self.config = config
+        self.mode = mode
+        self.weights = weights
+
+    @cached_property
+    def model(self) -> nn.Layer:
+        model, found = build_model(self.config), read_weights(self.weights)
+        logger.info("weights of %s: %s", found.path, load_weights(model, found).summary())
+        return model
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the weights in float32."""
+        return 4 * sum(tensor.size for tensor in self.model.state_dict().values())
+
+    def gmacs_per_video(self) -> float:
+        """Billions of multiply-adds, of all views."""
+        reader = build_reader(self.config, self.mode, [])
+        cost = clip_cost(self.model, reader.sampling.seg_num, reader.sampling.seglen, reader.views.target_size)
+        return cost.gmacs * reader.num_views
+
+    def card(self, precision: str, class_names: list[str] | None = None) -> ExportCard:
+        """What an export of it says of itself."""
+        side, seglen = getattr(self.config, self.mode).target_size, self.config.model.seglen
+        card = ExportCard(
+            class_names=class_names,
+            config=dump_config(self.config),
+            weights=str(self.weights),
+            clip_shape=[None, None, 3, side, side],
+            num_classes=self.config.model.num_classes,
+            paddle_version=paddle.__version__,
+            seglen=seglen,
+            precision=precision,
+        )
+        return card._replace(probe=probe(EagerPaddle(self.model), card))
+
+
+class Conversion:
+    """Weights converted for an engine, in the cache.
+
+    Args:
+        engine: a key of ENGINES.
+        calibration: see `Wish`.
+    """
+
+    def __init__(self, source: Source, engine: str, precision: str, calibration: str | None):
+        self._source, self._engine, self._precision = source, engine, precision
+        self._calibration = calibration_list(source.config, calibration) if precision == "int8" else None
+        model, section = source.config.model, getattr(source.config, source.mode)
+        self.key = entry_key({
+            "weights": checksums.fingerprint(source.weights),
+            "network": {key: getattr(model, key) for key in ("name", *network_keys(model))},
+            "target_size": section.target_size,
+            "calibration": self._calibration and [checksums.sha256(self._calibration), section.seg_num, model.seg_num],
+            "engine": engine,
+            "precision": precision if precision == "int8" else "float32",  # bf16 is a way to run the same files
+            "versions": versions_for(FORMAT_OF[engine], precision),
+        })  # fmt: skip
+
+    def open(self, running: Running) -> Engine:
+        """The engine; the model is converted if it is not in the cache."""
+        return open_converted(self.key, self._convert, functools.partial(self._open_entry, running))
+
+    def _convert(self, folder: Path) -> None:
+        source, precision = self._source, "int8" if self._calibration else "float32"
+        logger.info("converting the model for %s, once", ENGINES[self._engine].name)
+        clips = None
+        if self._calibration:
+            clips = build_samples(source.config, source.mode, self._calibration, CALIBRATION_CLIPS).clips
+        with room_for(folder.parent, COPIES * source.num_bytes):
+            write_export(FORMAT_OF[self._engine], source.model, folder, source.card(precision), clips)
+
+    def _open_entry(self, running: Running, folder: Path) -> Engine:
+        path = folder / ONNX_FILE if self._engine == "onnxruntime" else folder
+        return open_verified(path, running, read_card(path))
+
+
+def calibration_list(config: Config, path: str | None) -> Path:
+    """The list of clips for int8.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = path or config.train.filelist
+    if not found or not Path(found).is_file():
+        raise ValueError(
+            f"int8 is calibrated on training clips, but {found or 'TRAIN.filelist'} is no file; name a list by "
+            "--calibration"
+        )
+    return Path(found)
+
+
+def build_samples(config: Config, mode: str, list_path: Path, most: int) -> Samples:
+    """Clips of a list, at even distances, as the first view of a mode shows them; unreadable ones are named.
+
+    Raises:
+        ValueError: none can be read.
+    """
+    listed = read_list(list_path, config.model.format, None)
+    places = np.linspace(0, len(listed) - 1, min(most, len(listed))).round().astype(int)
+    records = [listed[place] for place in places.tolist()]
+    loader, samples = build_loader(config, mode, records), Samples([], [], [])
+    view_frames = loader.reader.sampling.frames_per_clip
+    for batch in UnreadableVideos(records).watch(loader.epoch(0)):
+        for row, index in enumerate(batch.indices):
+            samples.names.append(records[index].name)
+            samples.clips.append(batch.frames[row : row + 1, :view_frames].numpy())
+            samples.labels.append(records[index].label)
+    if not samples.clips:
+        raise ValueError(f"{list_path}: not one of {len(records)} videos of it can be read")
+    return samples
+
+
+def _open(source: Source, choice: Choice, running: Running, wish: Wish, job: Job) -> tuple[Engine, str]:
+    """The engine for the weights, and why it is this one."""
+    if choice.engine == EAGER:
+        return EagerPaddle(source.model, running), choice.reason
+    title = ENGINES[choice.engine].name
+    conversion = Conversion(source, choice.engine, running.precision, wish.calibration)
+    if not wish.is_open:
+        return conversion.open(running), choice.reason
+    if not has_entry(conversion.key) and not is_worth_converting(job.num_videos, source.gmacs_per_video()):
+        return EagerPaddle(source.model, running), f"converting it for {title} would take longer than it saves here"
+    try:
+        return conversion.open(running), choice.reason
+    except (OSError, ValueError) as error:
+        logger.warning("%s", error)
+        return EagerPaddle(source.model, running), f"{title} could not be used"
+
+
+def _open_export(config: Config, mode: str, path: Path, wish: Wish, job: Job) -> BuiltEngine:
+    card, name = read_card(path), engine_of(path)
+    if job.needs_layers:
+        raise ValueError(f"{path}: an exported model has no heat maps; give --cam the weights themselves")
+    if wish.engine not in (AUTO, name):
+        raise ValueError(
+            f"{path}: is an export for --engine={name}; {wish.engine} takes the weights that it was made of"
+        )
     changed = changed_keys(load_config(path, text=card.config), config)
     fixed = ["MODEL.name", *(f"MODEL.{key}" for key in network_keys(config.model))]
     wrong = [f"{key} {changed[key][0]}, the config has {changed[key][1]}" for key in fixed if key in changed]
@@ -54,7 +244,12 @@ def _open_export(config: Config, mode: str, path: Path) -> BuiltEngine:
         wrong.append(f"{mode.upper()}.target_size {side}, the config has {ours}")
     if wrong:
         raise ValueError(f"{path}: was exported with {'; '.join(wrong)}; leave out --config, or export again")
-    engine = open_exported(path, cores_each(), gpu_number())
+    running = Running(threads_each(), _gpu(job), wish.precision or card.precision, job.one_by_one)
+    engine = open_exported(path, running)
     logger.info("%s: exported from %s", path, card.weights)
     names = card.class_names or read_class_names(config.model.label_file, config.model.num_classes)
-    return BuiltEngine(engine, names, path)
+    return BuiltEngine(engine, names, path, "as exported", running.precision)
+
+
+def _gpu(job: Job) -> int | None:
+    return gpu_number() if job.gpu is None else job.gpu

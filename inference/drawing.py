@@ -12,7 +12,6 @@ from datareader.video import VideoError
 from evaluation.files import OutputNames
 from evaluation.predictions import Prediction, describe
 from inference.cam import class_maps
-from inference.engines.eager import EagerPaddle
 from inference.overlay import copy_with_overlay
 from inference.pictures import draw_caption, heat_sheet
 from inference.session import Session
@@ -28,16 +27,9 @@ class Illustrator:
 
     Args:
         video_ids: the videos, if they are known beforehand; outputs are called after them.
-
-    Raises:
-        ValueError: heat maps are wanted of an exported model, which does not show its feature maps.
     """
 
     def __init__(self, session: Session, overlay_dir: str | None, cam_dir: str | None, video_ids: Iterable[str] = ()):
-        if cam_dir and not isinstance(session.engine, EagerPaddle):
-            raise ValueError(
-                f"{session.weights}: an exported model has no heat maps; give --cam the weights themselves"
-            )
         self._session = session
         self._overlay_dir, self._cam_dir = (Path(folder) if folder else None for folder in (overlay_dir, cam_dir))
         for folder in (overlay_dir, cam_dir):

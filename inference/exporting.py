@@ -1,16 +1,15 @@
-"""Writes a model as files that need no code of this project, and compares what they compute with the model.
+"""Writes a model as files that need no code of this project.
 
 A Paddle inference model is a folder: the model, its weights, export.json (an `ExportCard`) and SHA-256 sums. An ONNX
-model is one file, which carries the card in its metadata. Both take `frames`, uint8 (N, T, 3, H, W) with any N and T,
-and give `probabilities` and `features`, as engines/eager.py does.
+model is one file, which carries the card in its metadata. An OpenVINO model is a folder again. All take `frames`, uint8
+(N, T, 3, H, W) with any N and T, and give `probabilities` and `features`, as engines/eager.py does.
 """
 
-import importlib.util
+import importlib.metadata
 import inspect
 import json
 import logging
-import statistics
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,77 @@ from paddle import nn
 
 from common import checksums
 from inference.engines.eager import WithSoftmax
-from inference.engines.engine import Engine
+from inference.engines.engine import CARD_FILE, MODEL_STEM, missing_packages
 from inference.engines.onnx_runtime import INSTALL_ONNX
-from inference.engines.paddle_inference import CARD_FILE, MODEL_STEM, program_file
+from inference.engines.openvino_runtime import INSTALL_OPENVINO, MODEL_FILE
+from inference.engines.paddle_inference import program_file
 from inference.exported import ExportCard
 
 ONNX_FILE = "model.onnx"
 OPSET = 13  # of ONNX: what paddle2onnx 1.3 and 2.1 both write for this model
-LARGEST_DIFFERENCE = 1e-4  # of probabilities, and of features as a share of the largest
-TIMED_RUNS = 3
+FORMATS = {"paddle": "paddle", "onnx": "onnxruntime", "openvino": "openvino"}
+"""Format -> the engine that runs it."""
+PACKAGES = {
+    "paddle": (),
+    "onnx": ("paddle2onnx", "onnx", "onnxruntime"),
+    "openvino": ("paddle2onnx", "onnx", "openvino"),
+}
+"""Format -> the packages that writing it needs."""
+INSTALL = {"onnx": ("ONNX", INSTALL_ONNX), "openvino": ("OpenVINO", INSTALL_OPENVINO)}
+QUANTIZERS = {"onnx": (), "openvino": ("nncf",)}
+"""Formats that can be int8 -> the further packages that this needs."""
 
 logger = logging.getLogger("export")
+
+
+def check_format(name: str, precision: str) -> None:
+    """Raise ValueError if an export cannot be written so, or if what it needs is not installed."""
+    if precision == "int8" and name not in QUANTIZERS:
+        raise ValueError(f"int8 is for --format={' and --format='.join(QUANTIZERS)}, not {name}")
+    if precision == "bf16" and name == "onnx":
+        raise ValueError("ONNX Runtime computes no bf16; take --format=openvino or paddle, or --precision=int8")
+    missing = missing_for(name, precision)
+    if missing:
+        title, install = INSTALL[name]
+        raise ValueError(f"{title} needs {', '.join(missing)}: {install}")
+    if "paddle2onnx" in PACKAGES[name]:
+        _check_paddle2onnx()
+
+
+def missing_for(name: str, precision: str) -> list[str]:
+    """The packages that writing a format lacks."""
+    return missing_packages(*PACKAGES[name], *(QUANTIZERS.get(name, ()) if precision == "int8" else ()))
+
+
+def versions_for(name: str, precision: str) -> dict[str, str]:
+    """Package -> version of all that an export's content depends on."""
+    packages = [*PACKAGES[name], *(QUANTIZERS.get(name, ()) if precision == "int8" else ())]
+    return {"paddle": paddle.__version__} | {package: importlib.metadata.version(package) for package in packages}
+
+
+def write_export(
+    name: str, model: nn.Layer, folder: Path, card: ExportCard, calibration: list[np.ndarray] | None = None
+) -> Path:
+    """Write a model into a folder that is not there yet.
+
+    Args:
+        name: one of FORMATS.
+        calibration: for int8, clips uint8 (1, T, 3, H, W), whose activations set the ranges.
+
+    Returns:
+        What to open: the folder, or the file in it.
+    """
+    if name == "paddle":
+        write_paddle(model, folder, card)
+        return folder
+    source = folder / "paddle"
+    write_paddle(model, source, card)
+    try:
+        if name == "onnx":
+            return _write_onnx_export(source, folder / ONNX_FILE, card, calibration)
+        return _write_openvino_export(source, folder, card, calibration)
+    finally:
+        shutil.rmtree(source)
 
 
 def write_paddle(model: nn.Layer, folder: Path, card: ExportCard) -> None:
@@ -39,18 +98,58 @@ def write_paddle(model: nn.Layer, folder: Path, card: ExportCard) -> None:
     model.eval()
     spec = paddle.static.InputSpec(list(card.clip_shape), "uint8", name="frames")
     paddle.jit.save(paddle.jit.to_static(WithSoftmax(model), [spec], full_graph=True), str(folder / MODEL_STEM))
-    text = json.dumps(card._asdict(), indent=1, ensure_ascii=False)
-    (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
-    checksums.record(folder)
+    _finish_folder(folder, card)
 
 
 def write_onnx(paddle_folder: Path, path: Path) -> None:
-    """Convert what `write_paddle` wrote into an ONNX file.
+    """Convert what `write_paddle` wrote into an ONNX file, card included.
 
     Raises:
         ValueError: paddle2onnx is not installed, or not the one for this Paddle.
     """
-    check_onnx_export()
+    check_format("onnx", "float32")
+    _convert_to_onnx(paddle_folder, path)
+    _add_card(path, (paddle_folder / CARD_FILE).read_text(encoding="utf-8"))
+
+
+def _write_onnx_export(source: Path, target: Path, card: ExportCard, calibration: list[np.ndarray] | None) -> Path:
+    _convert_to_onnx(source, target)
+    if calibration is not None:
+        from inference.quantizing import quantize_onnx
+
+        quantize_onnx(target, calibration)
+    _add_card(target, _card_text(card))
+    checksums.record(target)
+    return target
+
+
+def _write_openvino_export(source: Path, folder: Path, card: ExportCard, calibration: list[np.ndarray] | None) -> Path:
+    import openvino
+
+    from inference.engines.openvino_runtime import core_of_process
+
+    _convert_to_onnx(source, source / ONNX_FILE)
+    model = core_of_process().read_model(source / ONNX_FILE)
+    if calibration is not None:
+        from inference.quantizing import quantize_openvino
+
+        model = quantize_openvino(model, calibration)
+    openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
+    del model  # which has the ONNX file open
+    _finish_folder(folder, card)
+    return folder
+
+
+def _finish_folder(folder: Path, card: ExportCard) -> None:
+    (folder / CARD_FILE).write_text(_card_text(card), encoding="utf-8")
+    checksums.record(folder)
+
+
+def _card_text(card: ExportCard) -> str:
+    return json.dumps(card._asdict(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _convert_to_onnx(paddle_folder: Path, path: Path) -> None:
     import onnx
     import paddle2onnx
 
@@ -62,62 +161,26 @@ def write_onnx(paddle_folder: Path, path: Path) -> None:
     paddle2onnx.export(str(program), str(program.with_suffix(".pdiparams")), str(path), OPSET, **options)
     content = onnx.load(str(path))
     _name_ends(content.graph)
-    card = content.metadata_props.add()
-    card.key, card.value = "card", (paddle_folder / CARD_FILE).read_text(encoding="utf-8")
     onnx.checker.check_model(content)
     onnx.save(content, str(path))
 
 
-def check_onnx_export() -> None:
-    """Raise ValueError if what ONNX needs is not installed."""
-    missing = [name for name in ("paddle2onnx", "onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"ONNX needs {', '.join(missing)}: {INSTALL_ONNX}")
+def _add_card(path: Path, text: str) -> None:
+    import onnx
+
+    content = onnx.load(str(path))
+    card = content.metadata_props.add()
+    card.key, card.value = "card", text
+    onnx.save(content, str(path))
+
+
+def _check_paddle2onnx() -> None:
     try:
         import paddle2onnx  # noqa: F401
     except ValueError as error:  # how it refuses a Paddle that is too old for it
         raise ValueError(
             f"the installed paddle2onnx does not fit Paddle {paddle.__version__}: pip install paddle2onnx==1.3.1"
         ) from error
-
-
-def compare(source: Engine, exported: Engine, clips: list[tuple[str, np.ndarray]], target: Path) -> None:
-    """Print the largest differences between two engines, and how fast they are.
-
-    Args:
-        clips: (name, frames), uint8 (N, T, 3, H, W); the last is what the speed is measured on.
-        target: what the export is to be, for messages.
-
-    Raises:
-        ValueError: a difference is above LARGEST_DIFFERENCE.
-    """
-    worst, worst_of_features, num_other_best = 0.0, 0.0, 0
-    for name, frames in clips:
-        ours, theirs = (engine(paddle.to_tensor(frames)) for engine in (source, exported))
-        difference = float(np.abs(ours.probabilities - theirs.probabilities).max())
-        of_features = float(np.abs(ours.features - theirs.features).max() / np.abs(ours.features).max())
-        num_other_best += int((ours.probabilities.argmax(1) != theirs.probabilities.argmax(1)).sum())
-        logger.info("[EXPORT] %s: probabilities differ by %.1e, features by %.1e", name, difference, of_features)
-        worst, worst_of_features = max(worst, difference), max(worst_of_features, of_features)
-    logger.info(
-        "[EXPORT] largest difference %.1e (features: %.1e of the largest), another best class for %d clips; at most %g "
-        "is allowed",
-        worst, worst_of_features, num_other_best, LARGEST_DIFFERENCE,
-    )  # fmt: skip
-    if not max(worst, worst_of_features) <= LARGEST_DIFFERENCE:  # NaN fails too
-        raise ValueError(
-            f"{target}: the exported model computes something else: probabilities differ by {worst:.1e}, features by "
-            f"{worst_of_features:.1e}, more than {LARGEST_DIFFERENCE:g}; nothing was written"
-        )
-    frames = paddle.to_tensor(clips[-1][1])
-    times = [statistics.median(_seconds(engine, frames) for _ in range(TIMED_RUNS)) for engine in (source, exported)]
-    logger.info("[EXPORT] %s: %.1f times as fast as %s here", exported.title, times[0] / times[1], source.title)
-
-
-def _seconds(engine: Engine, frames: paddle.Tensor) -> float:
-    started_sec = time.perf_counter()
-    engine(frames)
-    return time.perf_counter() - started_sec
 
 
 def _name_ends(graph: Any) -> None:

@@ -9,24 +9,25 @@ print(session.best(prediction, 5))                          # [("biking through 
 
 from __future__ import annotations
 
-import importlib.util
 import logging
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import common.startup  # noqa: F401
 from common import checksums
 from common.command_line import DEFAULT_CONFIG, PROJECT
-from common.console import command, count
+from common.console import count
 from config import Config, load_config
 from datareader.build import build_reader
 from datareader.loader import read_one_by_one
 from datareader.reader import ClipReader
 from datareader.records import Record
 from datareader.video import VideoError
-from distributed.ranks import Ranks, on_gpu, start
+from distributed.ranks import Ranks, gpu_is_here, start
 from evaluation.predictions import Prediction, best_classes
-from inference.build import BuiltEngine, build_engine
+from inference.build import BuiltEngine, Job, build_engine
+from inference.choice import AUTO, Wish
 from inference.cost import clip_cost
 from inference.engines.eager import EagerPaddle
 from inference.engines.onnx_runtime import OnnxRuntime
@@ -52,7 +53,8 @@ class Session:
         self.config = config
         self.mode = mode
         self.ranks = ranks
-        self.engine, self.class_names, self.weights = built
+        self.engine, self.class_names, self.weights = built.engine, built.class_names, built.weights
+        self.precision = built.precision
 
     @property
     def max_frames(self) -> int:
@@ -97,7 +99,52 @@ class Session:
 
     def settings(self, protocol: dict[str, Any]) -> dict[str, Any]:
         """What the results of a video depend on."""
-        return {"weights": str(self.weights), "weights_sha256": checksums.fingerprint(self.weights), **protocol}
+        rounding = {} if self.precision == "float32" else {"precision": self.precision}
+        about = {"weights": str(self.weights), "weights_sha256": checksums.fingerprint(self.weights)}
+        return about | protocol | rounding
+
+
+class Opening(NamedTuple):
+    """A session whose config is read and whose ranks have met: what is missing is the engine."""
+
+    config: Config
+    mode: str
+    ranks: Ranks
+    weights: Path | None
+    wish: Wish
+    gpu: int | None
+    """See `Job`."""
+
+    def open(self, num_videos: int | None = None, *, needs_layers: bool = False, one_by_one: bool = False) -> Session:
+        """Load or convert the model.
+
+        Args:
+            num_videos: how long the job is, which decides whether a faster engine is worth its start; None: unknown.
+            needs_layers: for heat maps.
+            one_by_one: each video is waited for; else they come in batches.
+        """
+        own_share = None if num_videos is None else -(-num_videos // self.ranks.num_ranks)
+        job = Job(own_share, needs_layers, one_by_one, self.gpu)
+        built = build_engine(self.config, self.mode, self.weights, self.wish, job)
+        logger.info("[%s] %s: %s", self.mode.upper(), built.engine.title, built.reason)
+        return Session(self.config, self.mode, self.ranks, built)
+
+
+def begin_session(
+    weights: str | Path | None = None,
+    config: str | Path | None = None,
+    overrides: list[str] | None = None,
+    *,
+    flags: dict[str, Any] | None = None,
+    mode: str = "infer",
+    wish: Wish,
+) -> Opening:
+    """Read the config, choose the device, join the ranks if there are several; see `open_session`."""
+    weights = find_weights(weights) if weights else None
+    read = read_config(weights, config, overrides, flags)
+    gpu = _gpu_of_onnx_runtime(weights, wish, read.train.use_gpu)
+    ranks = start(read.train.use_gpu if gpu is None else False)
+    return Opening(read, mode, ranks, weights, wish, gpu)
 
 
 def open_session(
@@ -107,6 +154,8 @@ def open_session(
     *,
     flags: dict[str, Any] | None = None,
     mode: str = "infer",
+    engine: str = AUTO,
+    precision: str | None = None,
 ) -> Session:
     """Read the config, choose the device, join the ranks if there are several, load the model.
 
@@ -116,16 +165,13 @@ def open_session(
         overrides: "SECTION.key=value", such as "TRAIN.use_gpu=False".
         flags: {"SECTION.key": value}; they win over the overrides; None values are left out.
         mode: "infer" or "test": the section of the config that counts.
+        engine, precision: as the flags of these names.
 
     Raises:
         ValueError, OSError: what was given cannot be used; the message names it and says what to do.
     """
-    weights = find_weights(weights) if weights else None
-    read = read_config(weights, config, overrides, flags)
-    ranks = start(read.train.use_gpu)
-    session = Session(read, mode, ranks, build_engine(read, mode, weights))
-    logger.info("[%s] %s%s", mode.upper(), session.engine.title, _engine_advice(session))
-    return session
+    wish = Wish(engine, precision)
+    return begin_session(weights, config, overrides, flags=flags, mode=mode, wish=wish).open(one_by_one=True)
 
 
 def read_config(
@@ -149,18 +195,9 @@ def describe_protocol(reader: ClipReader, protocol: dict[str, Any]) -> str:
     return f"{reader.describe()}: {frames} and {gmacs:.{0 if gmacs >= 100 else 2}f} billion multiply-adds per video"
 
 
-def _engine_advice(session: Session) -> str:
-    """Which engine would be faster on a CPU, of those that are here; measured by benchmarks/infer.py."""
-    if on_gpu() or isinstance(session.engine, OnnxRuntime):
-        return ""
-    source = session.weights if isinstance(session.engine, EagerPaddle) else "..."
-    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("paddle2onnx"):
-        export = command("python", "export.py", f"--weights={source}", "--format=onnx")
-        return f"; on a CPU ONNX Runtime is faster: {export}, then --weights=exported/model.onnx"
-    if isinstance(session.engine, EagerPaddle):
-        export = command("python", "export.py", f"--weights={source}")
-        return (
-            f"; on a CPU Paddle Inference is faster: {export}, then --weights=exported (ONNX Runtime is the fastest: "
-            "requirements-onnx.txt)"
-        )
-    return "; on a CPU ONNX Runtime is the fastest: requirements-onnx.txt"
+def _gpu_of_onnx_runtime(weights: Path | None, wish: Wish, use_gpu: bool | str) -> int | None:
+    """The GPU that ONNX Runtime is to use, which needs no Paddle for GPUs; None: Paddle's device counts."""
+    is_wanted = wish.engine == "onnxruntime" or (weights and OnnxRuntime.recognises(weights))
+    if not is_wanted or not (use_gpu is True or (use_gpu == "auto" and OnnxRuntime.has_cuda() and gpu_is_here())):
+        return None
+    return int(os.environ.get("PADDLE_LOCAL_RANK", 0))

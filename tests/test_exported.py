@@ -1,5 +1,6 @@
 """export.py, and its files run by their own runtimes, also through test.py and infer.py."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -19,16 +20,16 @@ import export
 import infer
 import test as test_verb
 from conftest import NUM_CLASSES, SIDE, small_flags
-from inference import exporting
+from inference import comparing, exporting
 from inference.engines.eager import EagerPaddle
-from inference.engines.paddle_inference import CARD_FILE
+from inference.engines.engine import CARD_FILE, Running
 from inference.exported import is_exported, open_exported, read_card
+from inference.exporting import FORMATS
 from inference.session import read_config
 from models.registry import create_model
 from models.weights import load_weights, read_weights
 
 NAMES = ["red thing", "green thing", "蓝色的东西"]
-FORMATS = ("paddle", "onnx")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -56,7 +57,7 @@ def exports(weights, flags, tmp_path_factory):
     save_dir = tmp_path_factory.mktemp("exports")
     config_flags = [flag for flag in flags]
     return {
-        name: export.main([*config_flags, f"--weights={weights}", f"--save_dir={save_dir}", f"--format={name}"])
+        name: export.main([*config_flags, f"--weights={weights}", f"--save_dir={save_dir / name}", f"--format={name}"])
         for name in FORMATS
     }
 
@@ -65,7 +66,7 @@ def exports(weights, flags, tmp_path_factory):
 def test_any_number_of_clips_and_segments_gives_what_the_model_gives(name, exports, weights):
     model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
     load_weights(model, read_weights(weights))
-    source, exported = EagerPaddle(model), open_exported(exports[name], 1)
+    source, exported = EagerPaddle(model), open_exported(exports[name], Running(1))
     for clips, segments in ((1, 1), (2, 3), (5, 25)):
         frames = paddle.randint(0, 256, [clips, segments, 3, SIDE, SIDE]).astype("uint8")
         ours, theirs = source(frames), exported(frames)
@@ -138,7 +139,7 @@ def test_the_program_in_the_docs_sees_the_frames_that_infer_sees(exports, small_
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_computes_something_else_is_refused_and_leaves_nothing(name, weights, flags, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 1e-12)
+    monkeypatch.setattr(comparing, "LARGEST_DIFFERENCE", 1e-12)
     with pytest.raises(ValueError, match="the exported model computes something else: .* nothing was written"):
         export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}", f"--format={name}"])
     assert list(tmp_path.iterdir()) == []
@@ -263,11 +264,11 @@ def test_paddle_2_does_not_crash_on_what_paddle_3_wrote(exports, tmp_path, monke
     (folder / "model.json").write_text("{}")
     monkeypatch.setattr(paddle, "__version__", "2.6.2")
     with pytest.raises(ValueError, match=r"was exported by Paddle .*, which Paddle 2.6.2 cannot read; export it with"):
-        open_exported(folder, 1)
+        open_exported(folder, Running(1))
 
 
 def test_without_onnx_the_line_says_what_to_install(weights, flags, tmp_path, monkeypatch):
-    find_spec = export.check_onnx_export.__globals__["importlib"].util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if "onnx" in name else find_spec(name))
     with pytest.raises(ValueError, match="ONNX needs paddle2onnx, onnx, onnxruntime: pip install -r requirements-onnx"):
         export.main([*flags, f"--weights={weights}", f"--save_dir={tmp_path}", "--format=onnx"])

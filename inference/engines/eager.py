@@ -4,7 +4,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from inference.engines.engine import Classified
+from inference.engines.engine import Classified, Running
 
 
 class WithSoftmax(nn.Layer):
@@ -25,13 +25,22 @@ class WithSoftmax(nn.Layer):
 
 
 class EagerPaddle:
-    """Runs a model on Paddle's current device."""
+    """Runs a model on Paddle's current device.
 
-    def __init__(self, model: nn.Layer):
+    Args:
+        model: as `WithSoftmax` takes it.
+        running: its threads are set for the whole process; None: as they are.
+    """
+
+    def __init__(self, model: nn.Layer, running: Running | None = None):
         model.eval()
         self.model = model
         self._network = WithSoftmax(model)
         self.title = f"Paddle {paddle.__version__}, eager"
+        if running:
+            self.title += f", {running.where()}"
+            if running.gpu is None:
+                paddle.base.core.set_num_threads(running.num_threads)
 
     @paddle.no_grad()
     def __call__(self, frames: paddle.Tensor) -> Classified:

@@ -1,9 +1,15 @@
 """What every engine is: frames in, probabilities and features out."""
 
+import importlib.util
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import paddle
+
+PRECISIONS = ("float32", "bf16", "int8")
+CARD_FILE = "export.json"
+"""What an export that is a folder says of itself; see `ExportCard`."""
+MODEL_STEM = "model"
 
 
 class Classified(NamedTuple):
@@ -15,6 +21,25 @@ class Classified(NamedTuple):
     """float32 (N, num_features): what the last layer sees, averaged over the segments."""
 
 
+class Running(NamedTuple):
+    """How an engine is to run."""
+
+    num_threads: int
+    """On a CPU."""
+    gpu: int | None = None
+    """Number of the GPU to run on; None: the CPU."""
+    precision: str = "float32"
+    """One of PRECISIONS, in which convolutions are computed."""
+    one_by_one: bool = False
+    """Clips come one at a time, and each is waited for."""
+
+    def where(self) -> str:
+        """For titles."""
+        threads = "1 thread" if self.num_threads == 1 else f"{self.num_threads} threads"
+        place = threads if self.gpu is None else "GPU"
+        return place if self.precision == "float32" else f"{self.precision}, {place}"
+
+
 class Engine(Protocol):
     """A model that is ready to run."""
 
@@ -23,3 +48,8 @@ class Engine(Protocol):
 
     def __call__(self, frames: paddle.Tensor) -> Classified:
         """uint8 (N, T, 3, H, W) -> what it says of each."""
+
+
+def missing_packages(*packages: str) -> list[str]:
+    """Those that are not installed."""
+    return [package for package in packages if importlib.util.find_spec(package) is None]

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from common import checksums
-from inference.engines.engine import Classified
+from inference.engines.engine import CARD_FILE, MODEL_STEM, Classified, Running
 
-CARD_FILE = "export.json"
-MODEL_STEM = "model"
 WORKSPACE_BYTES = 1 << 30  # TensorRT's
 LARGEST_TENSORRT_SHAPE = (64, 25)  # clips, frames
 
@@ -25,15 +22,17 @@ class PaddleInference:
 
     Args:
         folder: what export.py wrote.
-        num_threads: threads on a CPU.
-        gpu: number of the GPU to run on; None: the CPU.
+        running: threads, GPU and precision.
 
     Raises:
-        ValueError: the folder is damaged, or this Paddle cannot read it.
+        ValueError: this Paddle cannot read the folder, or the processor lacks the precision.
     """
 
-    def __init__(self, folder: Path, num_threads: int, gpu: int | None = None):
-        checksums.verify(folder)
+    name = "Paddle Inference"
+    precisions = ("float32", "bf16")
+    install = ""
+
+    def __init__(self, folder: Path, running: Running):
         program, card = program_file(folder), json.loads(self.card_text(folder))
         if program.suffix == ".json" and paddle.__version__.startswith("2."):
             raise ValueError(
@@ -42,13 +41,19 @@ class PaddleInference:
             )
         config = paddle.inference.Config(str(program), str(program.with_suffix(".pdiparams")))
         config.disable_glog_info()
-        if gpu is None:
+        if running.gpu is None:
             config.disable_gpu()
             config.enable_mkldnn()
-            config.set_cpu_math_library_num_threads(num_threads)
-            how = f"oneDNN, {num_threads} thread(s)"
+            config.set_cpu_math_library_num_threads(running.num_threads)
+            how = f"oneDNN, {running.where()}"
+            if running.precision == "bf16":
+                if not self.has_bf16():
+                    raise ValueError("this processor computes no bf16; use --precision=float32")
+                config.enable_mkldnn_bfloat16()
         else:
-            config.enable_use_gpu(100, gpu)  # MB of memory to begin with
+            if running.precision != "float32":
+                raise ValueError(f"Paddle Inference computes {running.precision} on CPUs only; leave out --precision")
+            config.enable_use_gpu(100, running.gpu)  # MB of memory to begin with
             how = "TensorRT" if _use_tensorrt(config, program, card["clip_shape"]) else "GPU"
         self._predictor = paddle.inference.create_predictor(config)
         self._input = self._predictor.get_input_handle("frames")
@@ -63,8 +68,13 @@ class PaddleInference:
         return Classified(*(output.copy_to_cpu() for output in self._outputs))
 
     @staticmethod
+    def has_bf16() -> bool:
+        """Whether this processor computes bf16."""
+        return paddle.base.core.supports_bfloat16()
+
+    @staticmethod
     def recognises(path: Path) -> bool:
-        return (path / CARD_FILE).is_file()
+        return (path / CARD_FILE).is_file() and not (path / f"{MODEL_STEM}.xml").is_file()
 
     @staticmethod
     def card_text(folder: Path) -> str:
