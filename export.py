@@ -5,11 +5,13 @@ python infer.py --weights=exported/model.onnx --video my.mp4
 
 --format=paddle writes a Paddle inference model into SAVE_DIR, --format=onnx the file SAVE_DIR/model.onnx, which needs
 requirements-onnx.txt. Both take uint8 frames (N, T, 3, H, W), N and T of any size, have normalisation and softmax
-inside, give probabilities and features, and carry the class names.
+inside, give probabilities and features, and carry the class names. SAVE_DIR/preprocess.py makes the frames of a video
+in programs that have only PyAV, Pillow and numpy.
 """
 
 import argparse
 import dataclasses
+import filecmp
 import logging
 import os
 import shutil
@@ -33,7 +35,8 @@ from distributed.ranks import gpu_number, start
 from inference.build import build_engine
 from inference.engines.paddle_inference import CARD_FILE
 from inference.exported import ExportCard, is_exported, open_exported
-from inference.exporting import ONNX_FILE, check_onnx_export, compare, write_onnx, write_paddle
+from inference.exporting import ONNX_FILE, PREPROCESS, check_onnx_export, compare, write_onnx, write_paddle
+from inference.recipe import preprocessing_of
 from inference.session import read_config
 from models.weights import find_weights
 
@@ -69,6 +72,11 @@ def main(argv: list[str] | None = None) -> Path:
     target = save_dir / ONNX_FILE if args.format == "onnx" else save_dir
     if is_exported(target):
         raise FileExistsError(f"{target}: holds an export already; remove it, or choose another --save_dir")
+    theirs = save_dir / PREPROCESS.name
+    if theirs.exists() and not filecmp.cmp(theirs, PREPROCESS, shallow=False):
+        raise FileExistsError(
+            f"{theirs}: is not the file that goes beside the model; remove it, or choose another --save_dir"
+        )
     prepare_save_dir(save_dir)
     export(args, config, weights, target)
     logger.info("[EXPORT] next: %s", console.command("python", "infer.py", f"--weights={target}", "--video", "my.mp4"))
@@ -94,7 +102,9 @@ def export(args: argparse.Namespace, config: Config, weights: Path | None, targe
             reason = str(error).splitlines()[0]
             raise OSError(f"{save_dir}: what was just written cannot be read ({reason}); is the disk full?") from error
         compare(source.engine, exported, clips_to_compare(args, config), target)
-        names = [written.name] if args.format == "onnx" else sorted(file.name for file in hidden.iterdir())
+        names = (
+            [PREPROCESS.name, written.name] if args.format == "onnx" else sorted(file.name for file in hidden.iterdir())
+        )
         names.sort(key=lambda name: name == CARD_FILE)  # it is what makes a folder an export, so it comes last
         for name in names:
             os.replace(hidden / name, save_dir / name)
@@ -109,7 +119,7 @@ def export(args: argparse.Namespace, config: Config, weights: Path | None, targe
 def card_of(config: Config, class_names: list[str] | None, weights: Path) -> ExportCard:
     """What the export says of itself; it needs no label file, since it carries the names."""
     model = dataclasses.replace(config.model, label_file=None) if class_names else config.model
-    side = config.infer.target_size
+    side, reader = config.infer.target_size, build_reader(config, "infer", [])
     return ExportCard(
         class_names=class_names,
         config=dump_config(dataclasses.replace(config, model=model)),
@@ -117,6 +127,7 @@ def card_of(config: Config, class_names: list[str] | None, weights: Path) -> Exp
         clip_shape=[None, None, 3, side, side],
         num_classes=config.model.num_classes,
         paddle_version=paddle.__version__,
+        preprocessing=preprocessing_of(reader.sampling, reader.views),
     )
 
 

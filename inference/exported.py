@@ -2,7 +2,7 @@
 
 import typing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.plain_json import fits, parse_json
 from inference.engines.engine import Engine
@@ -26,6 +26,8 @@ class ExportCard(NamedTuple):
     """Shape of its input: [N, T, 3, H, W], None where any length will do."""
     num_classes: int
     paddle_version: str
+    preprocessing: dict[str, Any] | None = None
+    """How its input is made of a video, see inference/recipe.py; None in exports of before there was one."""
 
 
 def is_exported(path: str | Path) -> bool:
@@ -56,8 +58,8 @@ def read_card(path: str | Path) -> ExportCard:
     except ValueError as error:
         raise ValueError(f"{path}: damaged description: {error}; export the model again") from error
     hints = typing.get_type_hints(ExportCard)
-    is_whole = fits(fields, dict) and fields.keys() == hints.keys()
-    if not is_whole or not all(fits(fields[name], hint) for name, hint in hints.items()):
+    is_whole = fits(fields, dict) and hints.keys() - ExportCard._field_defaults.keys() <= fields.keys() <= hints.keys()
+    if not is_whole or not all(fits(value, hints[name]) for name, value in fields.items()):
         raise ValueError(f"{path}: damaged description: it has not the entries it should; export the model again")
     return ExportCard(**fields)
 

@@ -1,14 +1,15 @@
 """Writes a model as files that need no code of this project, and compares what they compute with the model.
 
 A Paddle inference model is a folder: the model, its weights, export.json (an `ExportCard`) and SHA-256 sums. An ONNX
-model is one file, which carries the card in its metadata. Both take `frames`, uint8 (N, T, 3, H, W) with any N and T,
-and give `probabilities` and `features`, as engines/eager.py does.
+model is one file, which carries the card in its metadata. preprocess.py lies beside either. Both take `frames`, uint8
+(N, T, 3, H, W) with any N and T, and give `probabilities` and `features`, as engines/eager.py does.
 """
 
 import importlib.util
 import inspect
 import json
 import logging
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -26,6 +27,8 @@ from inference.engines.paddle_inference import CARD_FILE, MODEL_STEM, program_fi
 from inference.exported import ExportCard
 
 ONNX_FILE = "model.onnx"
+PREPROCESS = Path(__file__).with_name("preprocess.py")
+"""The program that is copied beside each model."""
 OPSET = 13  # of ONNX: what paddle2onnx 1.3 and 2.1 both write for this model
 LARGEST_DIFFERENCE = 1e-4  # of probabilities, and of features as a share of the largest
 TIMED_RUNS = 3
@@ -41,6 +44,7 @@ def write_paddle(model: nn.Layer, folder: Path, card: ExportCard) -> None:
     paddle.jit.save(paddle.jit.to_static(WithSoftmax(model), [spec], full_graph=True), str(folder / MODEL_STEM))
     text = json.dumps(card._asdict(), indent=1, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+    shutil.copyfile(PREPROCESS, folder / PREPROCESS.name)
     checksums.record(folder)
 
 
