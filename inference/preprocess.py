@@ -185,9 +185,7 @@ def card_of(model: str | Path) -> dict[str, Any]:
     """
     model = Path(model)
     if model.suffix == ".onnx":
-        import onnxruntime
-
-        card = json.loads(onnxruntime.InferenceSession(model).get_modelmeta().custom_metadata_map.get("card", "{}"))
+        card = json.loads(onnx_session(model).get_modelmeta().custom_metadata_map.get("card", "{}"))
     else:
         folder = model if model.is_dir() else model.parent
         card = json.loads((folder / "export.json").read_text(encoding="utf-8"))
@@ -199,16 +197,25 @@ def card_of(model: str | Path) -> dict[str, Any]:
 def open_model(model: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     """A function: frames, uint8 (N, T, 3, H, W) -> probabilities, float32 (N, num_classes)."""
     if Path(model).suffix == ".onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(model)
+        session = onnx_session(model)
         return lambda frames: session.run(["probabilities"], {"frames": frames})[0]
     if Path(model).suffix == ".xml":
         import openvino
 
-        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # bf16 on some CPUs else
+        compiled = openvino.compile_model(
+            str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )  # bf16 on some CPUs else
         return lambda frames: compiled({"frames": frames})["probabilities"]
     raise ValueError(f"{model}: is no .onnx and no .xml file; a folder is for Paddle Inference")
+
+
+def onnx_session(model: str | Path) -> Any:
+    """ONNX Runtime's session, without its warnings."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(model), options)
 
 
 def main(model: str, *videos: str) -> None:
