@@ -34,12 +34,12 @@ def preprocessing_of(sampling: Sampling, views: Views) -> dict[str, Any]:
         "is passed over, and where the file cannot be read further the video ends; frames that an edit list hides do "
         "not count",
         "orientation": "turned and mirrored as the display matrix says, to the nearest quarter turn",
-        "color": "8-bit RGB by FFmpeg's conversion to rgb24",
+        "color": "8-bit RGB by FFmpeg's conversion to rgb24, swscale's flag bilinear",
         "frame_numbers": "(s * max(length, 1) + offset + k) % n for segment s < seg_num and k < seglen, where length = "
         "n // seg_num; offset of clip c = (2 * c + 1) * (length - seglen) // (2 * num_clips), or 0 if length < seglen",
         "resize": "a frame whose short side is short_size stays as it is; else short side to short_size and long side "
         "to short_size * 4 // 3, whatever the aspect ratio was (a square becomes that wide)",
-        "interpolation": "Pillow's BILINEAR, which averages over all pixels when it makes a picture smaller",
+        "interpolation": "Pillow's BILINEAR, which weighs all pixels around a new one when it makes a picture smaller",
         "cropping": PLACES[views.crop],
         "layout": "uint8 (views, T, 3, target_size, target_size), values 0 to 255; a view is a crop of a clip: all of "
         "the first clip, then of the second, ...; T = seg_num * seglen: segment by segment, its frames in order",
