@@ -7,11 +7,13 @@ python export.py --weights=checkpoints/TSN_epoch44 --format=openvino --precision
 --format=paddle writes a Paddle inference model into SAVE_DIR, --format=openvino an OpenVINO model, --format=onnx the
 file SAVE_DIR/model.onnx; the two last need requirements-openvino.txt or requirements-onnx.txt. All take uint8 frames
 (N, T, 3, H, W), N and T of any size, have normalisation and softmax inside, give probabilities and features, and carry
-the class names. --precision=int8 and bf16 print a table of what they cost on the clips of --compare.
+the class names. SAVE_DIR/preprocess.py makes the frames of a video in programs that have only PyAV, Pillow and numpy.
+--precision=int8 and bf16 print a table of what they cost on the clips of --compare.
 """
 
 import argparse
 import dataclasses
+import filecmp
 import logging
 import os
 import shutil
@@ -37,7 +39,7 @@ from inference.comparing import Contender, Samples, check_loss, compare, compare
 from inference.engines.eager import EagerPaddle
 from inference.engines.engine import CARD_FILE, PRECISIONS, Engine, Running
 from inference.exported import ENGINES, is_exported, open_exported
-from inference.exporting import FORMATS, ONNX_FILE, check_format, write_export
+from inference.exporting import FORMATS, ONNX_FILE, PREPROCESS, check_format, write_export
 from inference.session import read_config
 from models.build import fetch_published_weights
 from models.weights import find_weights
@@ -84,6 +86,11 @@ def main(argv: list[str] | None = None) -> Path:
     target = save_dir / ONNX_FILE if args.format == "onnx" else save_dir
     if is_exported(target):
         raise FileExistsError(f"{target}: holds an export already; remove it, or choose another --save_dir")
+    theirs = save_dir / PREPROCESS.name
+    if theirs.exists() and not filecmp.cmp(theirs, PREPROCESS, shallow=False):
+        raise FileExistsError(
+            f"{theirs}: is not the file that goes beside the model; remove it, or choose another --save_dir"
+        )
     prepare_save_dir(save_dir)
     Exporter(args, config, weights or fetch_published_weights(config), target).export()
     logger.info("[EXPORT] next: %s", console.command("python", "infer.py", f"--weights={target}", "--video", "my.mp4"))

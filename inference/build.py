@@ -35,6 +35,7 @@ from inference.exported import (
     read_card,
 )
 from inference.exporting import ONNX_FILE, versions_for, write_export
+from inference.recipe import preprocessing_of
 from models.build import build_model, fetch_published_weights, network_keys
 from models.weights import load_weights, read_weights
 
@@ -121,7 +122,7 @@ class Source:
 
     def card(self, precision: str, class_names: list[str] | None = None) -> ExportCard:
         """What an export of it says of itself."""
-        side, seglen = getattr(self.config, self.mode).target_size, self.config.model.seglen
+        side, reader = getattr(self.config, self.mode).target_size, build_reader(self.config, self.mode, [])
         card = ExportCard(
             class_names=class_names,
             config=dump_config(self.config),
@@ -129,8 +130,8 @@ class Source:
             clip_shape=[None, None, 3, side, side],
             num_classes=self.config.model.num_classes,
             paddle_version=paddle.__version__,
-            seglen=seglen,
             precision=precision,
+            preprocessing=preprocessing_of(reader.sampling, reader.views),
         )
         return card._replace(probe=probe(EagerPaddle(self.model), card))
 

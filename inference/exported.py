@@ -2,7 +2,7 @@
 
 import typing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -38,12 +38,17 @@ class ExportCard(NamedTuple):
     """Shape of its input: [N, T, 3, H, W], None where any length will do."""
     num_classes: int
     paddle_version: str
-    seglen: int = 1
-    """Frames of a snippet: T is a multiple of it."""
     precision: str = "float32"
     """What its engine computes in, unless told otherwise; an int8 model can be run in nothing else."""
     probe: list[float] | None = None
-    """What `probe` says of the weights themselves: their first PROBED_FEATURES features."""
+    """What `probe` says of the weights themselves: their first PROBED_FEATURES features; None in older exports."""
+    preprocessing: dict[str, Any] | None = None
+    """How its input is made of a video, see inference/recipe.py; None in older exports."""
+
+    @property
+    def seglen(self) -> int:
+        """Frames of a snippet: T is a multiple of it."""
+        return (self.preprocessing or {}).get("seglen", 1)
 
 
 def is_exported(path: str | Path) -> bool:
@@ -138,6 +143,7 @@ def _is_whole(fields: object) -> bool:
         all(fits(getattr(card, name), hint) for name, hint in hints.items())
         and len(card.clip_shape) == 5
         and all(size is not None and 1 <= size <= LONGEST_SIDE_PX for size in card.clip_shape[2:])
+        and type(card.seglen) is int
         and 1 <= card.seglen <= MOST_FRAMES
         and card.precision in PRECISIONS
     )

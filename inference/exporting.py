@@ -1,8 +1,9 @@
 """Writes a model as files that need no code of this project.
 
 A Paddle inference model is a folder: the model, its weights, export.json (an `ExportCard`) and SHA-256 sums. An ONNX
-model is one file, which carries the card in its metadata. An OpenVINO model is a folder again. All take `frames`, uint8
-(N, T, 3, H, W) with any N and T, and give `probabilities` and `features`, as engines/eager.py does.
+model is one file, which carries the card in its metadata. An OpenVINO model is a folder again. preprocess.py lies
+beside each. All take `frames`, uint8 (N, T, 3, H, W) with any N and T, and give `probabilities` and `features`, as
+engines/eager.py does.
 """
 
 import importlib.metadata
@@ -26,6 +27,8 @@ from inference.engines.paddle_inference import program_file
 from inference.exported import ExportCard
 
 ONNX_FILE = "model.onnx"
+PREPROCESS = Path(__file__).with_name("preprocess.py")
+"""The program that is copied beside each model."""
 OPSET = 13  # of ONNX: what paddle2onnx 1.3 and 2.1 both write for this model
 FORMATS = {"paddle": "paddle", "onnx": "onnxruntime", "openvino": "openvino"}
 """Format -> the engine that runs it."""
@@ -119,6 +122,7 @@ def _write_onnx_export(source: Path, target: Path, card: ExportCard, calibration
 
         quantize_onnx(target, calibration)
     _add_card(target, _card_text(card))
+    shutil.copyfile(PREPROCESS, target.with_name(PREPROCESS.name))
     checksums.record(target)
     return target
 
@@ -142,6 +146,7 @@ def _write_openvino_export(source: Path, folder: Path, card: ExportCard, calibra
 
 def _finish_folder(folder: Path, card: ExportCard) -> None:
     (folder / CARD_FILE).write_text(_card_text(card), encoding="utf-8")
+    shutil.copyfile(PREPROCESS, folder / PREPROCESS.name)
     checksums.record(folder)
 
 

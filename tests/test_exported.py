@@ -19,6 +19,7 @@ import common.startup  # noqa: F401
 import export
 import infer
 import test as test_verb
+from common import checksums
 from conftest import NUM_CLASSES, SIDE, small_flags
 from inference import comparing, exporting
 from inference.engines.eager import EagerPaddle
@@ -82,6 +83,10 @@ def test_an_export_carries_its_classes_and_its_config(name, exports):
     assert card.class_names == NAMES
     assert (card.num_classes, card.clip_shape) == (NUM_CLASSES, [None, None, 3, SIDE, SIDE])
     assert "num_layers: 18" in card.config and "labels.txt" not in card.config
+    assert card.preprocessing["seg_num"] == 3
+    program = exporting.PREPROCESS.read_bytes()
+    assert (exports["onnx"].parent / "preprocess.py").read_bytes() == program
+    assert "preprocess.py" in checksums.recorded(exports["paddle"] / checksums.FOLDER_SUMS)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -118,19 +123,17 @@ print(card["class_names"][int(probabilities[0].argmax())] in card["class_names"]
 
 
 def test_the_program_in_the_docs_sees_the_frames_that_infer_sees(exports, small_set, tmp_path):
-    """Without Paddle, by the recipe of docs/inference.md."""
+    """Without Paddle, by the preprocess.py that lies beside the model."""
     page = (ROOT / "docs" / "inference.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(import json\n.*?)```", page, re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     video = next((small_set / "val").rglob("*.mp4"))
-    for theirs, ours in (
-        ("exported/model.onnx", exports["onnx"]),
-        ("my.mp4", video),
-        ("= 7, 256, 224", f"= 3, {SIDE + 8}, {SIDE}"),
-    ):
+    for theirs, ours in (("exported/model.onnx", exports["onnx"]), ("my.mp4", video), ('"exported"', "sys.argv[1]")):
         assert theirs in program
         program = program.replace(theirs, str(ours))
     program = "import sys; sys.modules['paddle'] = None\n" + program
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, exports["onnx"].parent], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     (said,) = infer.main([f"--weights={exports['onnx']}", "--video", str(video), f"--save_dir={tmp_path}"])
     name, _, probability = done.stdout.splitlines()[-1].rpartition(" ")
