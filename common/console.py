@@ -84,6 +84,23 @@ def silence(descriptor: int) -> None:
     os.close(devnull)
 
 
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Let what libraries print on stdout vanish meanwhile, their C++ too."""
+    if sys.stdout is None:  # closed
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(STDOUT)
+    silence(STDOUT)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(kept, STDOUT)
+        os.close(kept)
+
+
 def write_now(line: str) -> None:
     """Write a line past Python's files, which may be at work on another when a signal comes; on stderr if need be."""
     for descriptor in (STDOUT, STDERR):

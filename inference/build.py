@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from common import checksums
+from common.console import count
 from common.processes import threads_each
 from config import Config, changed_keys, dump_config, load_config
 from datareader.build import build_loader, build_reader
@@ -19,7 +20,7 @@ from datareader.unreadable import UnreadableVideos
 from distributed.ranks import gpu_number, on_gpu
 from evaluation.predictions import read_class_names
 from inference.choice import AUTO, EAGER, FORMAT_OF, Choice, Wish, choose_engine, is_worth_converting
-from inference.comparing import Samples
+from inference.comparing import Contender, Samples, compare_precisions
 from inference.converted import entry_key, has_entry, open_converted, room_for
 from inference.cost import clip_cost
 from inference.engines.eager import EagerPaddle
@@ -41,6 +42,7 @@ from models.weights import load_weights, read_weights
 
 CALIBRATION_CLIPS = 300  # at most; NNCF's own number
 FEW_CLIPS = 100
+CHECKED_CLIPS, LEAST_AGREEMENT = 16, 0.5
 COPIES = 4  # of the weights, on the disk while they are converted
 
 logger = logging.getLogger(__name__)
@@ -165,11 +167,28 @@ class Conversion:
     def _convert(self, folder: Path) -> None:
         source, precision = self._source, "int8" if self._calibration else "float32"
         logger.info("converting the model for %s, once", ENGINES[self._engine].name)
-        clips = None
+        samples = None
         if self._calibration:
-            clips = build_samples(source.config, source.mode, self._calibration, CALIBRATION_CLIPS).clips
+            samples = build_samples(source.config, source.mode, self._calibration, CALIBRATION_CLIPS)
         with room_for(folder.parent, COPIES * source.num_bytes):
+            clips = samples and samples.clips
             write_export(FORMAT_OF[self._engine], source.model, folder, source.card(precision), clips)
+        if samples:
+            self._check_int8(folder, samples)
+
+    def _check_int8(self, folder: Path, samples: Samples) -> None:
+        """Tell what int8 makes of the first clips. Raise ValueError if that has nothing to do with the weights."""
+        few = Samples(*(values[:CHECKED_CLIPS] for values in samples))
+        exact = EagerPaddle(self._source.model)
+        rounded = self._open_entry(Running(threads_each(), precision="int8"), folder)
+        _, row = compare_precisions([Contender("float32", exact, 0), Contender("int8", rounded, 0)], few)
+        logger.info(
+            "int8 beside float32 on %s: the same best class for %.0f %%, largest difference %.2g; export.py "
+            "--precision=int8 tells more",
+            count(len(few.clips), "clip"), 100 * row.agreement, row.max_difference,
+        )  # fmt: skip
+        if not row.agreement >= LEAST_AGREEMENT:
+            raise ValueError(f"{self._source.weights}: int8 says something else than float32; use --precision=bf16")
 
     def _open_entry(self, running: Running, folder: Path) -> Engine:
         path = folder / ONNX_FILE if self._engine == "onnxruntime" else folder

@@ -41,7 +41,8 @@ class ExportCard(NamedTuple):
     precision: str = "float32"
     """What its engine computes in, unless told otherwise; an int8 model can be run in nothing else."""
     probe: list[float] | None = None
-    """What `probe` says of the weights themselves: their first PROBED_FEATURES features; None in older exports."""
+    """What `probe` says of the weights themselves, and of an int8 model that of this model when it was written: the
+    first PROBED_FEATURES features; None in older exports."""
     preprocessing: dict[str, Any] | None = None
     """How its input is made of a video, see inference/recipe.py; None in older exports."""
 
@@ -107,7 +108,7 @@ def _check_probe(engine: Engine, card: ExportCard, precision: str, path: str | P
     error = np.linalg.norm(found - expected) / max(np.linalg.norm(expected - expected.mean()), 1e-12)
     if not error <= LARGEST_PROBE_ERROR[precision]:  # NaN fails too
         raise ValueError(
-            f"{path}: {engine.title} computes something else on this processor than the weights do (features differ by "
+            f"{path}: {engine.title} computes something else on this processor than it should (features differ by "
             f"{error:.0%}); take another --engine or --precision"
         )
 

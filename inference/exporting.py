@@ -19,12 +19,13 @@ import paddle
 from paddle import nn
 
 from common import checksums
+from common.console import quiet_stdout
 from inference.engines.eager import WithSoftmax
-from inference.engines.engine import CARD_FILE, MODEL_STEM, missing_packages
-from inference.engines.onnx_runtime import INSTALL_ONNX
-from inference.engines.openvino_runtime import INSTALL_OPENVINO, MODEL_FILE
+from inference.engines.engine import CARD_FILE, MODEL_STEM, Running, missing_packages
+from inference.engines.onnx_runtime import INSTALL_ONNX, OnnxRuntime
+from inference.engines.openvino_runtime import INSTALL_OPENVINO, MODEL_FILE, OpenVino, core_of_process
 from inference.engines.paddle_inference import program_file
-from inference.exported import ExportCard
+from inference.exported import ExportCard, probe
 
 ONNX_FILE = "model.onnx"
 PREPROCESS = Path(__file__).with_name("preprocess.py")
@@ -39,7 +40,7 @@ PACKAGES = {
 }
 """Format -> the packages that writing it needs."""
 INSTALL = {"onnx": ("ONNX", INSTALL_ONNX), "openvino": ("OpenVINO", INSTALL_OPENVINO)}
-QUANTIZERS = {"onnx": (), "openvino": ("nncf",)}
+QUANTIZERS = {"onnx": ("ml_dtypes",), "openvino": ("nncf",)}
 """Formats that can be int8 -> the further packages that this needs."""
 
 logger = logging.getLogger("export")
@@ -121,6 +122,7 @@ def _write_onnx_export(source: Path, target: Path, card: ExportCard, calibration
         from inference.quantizing import quantize_onnx
 
         quantize_onnx(target, calibration)
+        card = card._replace(probe=probe(OnnxRuntime(target, Running(1, precision="int8")), card))
     _add_card(target, _card_text(card))
     shutil.copyfile(PREPROCESS, target.with_name(PREPROCESS.name))
     checksums.record(target)
@@ -130,8 +132,6 @@ def _write_onnx_export(source: Path, target: Path, card: ExportCard, calibration
 def _write_openvino_export(source: Path, folder: Path, card: ExportCard, calibration: list[np.ndarray] | None) -> Path:
     import openvino
 
-    from inference.engines.openvino_runtime import core_of_process
-
     _convert_to_onnx(source, source / ONNX_FILE)
     model = core_of_process().read_model(source / ONNX_FILE)
     if calibration is not None:
@@ -140,6 +140,8 @@ def _write_openvino_export(source: Path, folder: Path, card: ExportCard, calibra
         model = quantize_openvino(model, calibration)
     openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
     del model  # which has the ONNX file open
+    if calibration is not None:
+        card = card._replace(probe=probe(OpenVino(folder, Running(1, precision="int8")), card))
     _finish_folder(folder, card)
     return folder
 
@@ -163,7 +165,8 @@ def _convert_to_onnx(paddle_folder: Path, path: Path) -> None:
     # a foreign index while it runs, and then the file depends on whether it could.
     can_fold = "optimize_tool" in inspect.signature(paddle2onnx.export).parameters
     options = {"optimize_tool": "None"} if can_fold else {}
-    paddle2onnx.export(str(program), str(program.with_suffix(".pdiparams")), str(path), OPSET, **options)
+    with quiet_stdout():
+        paddle2onnx.export(str(program), str(program.with_suffix(".pdiparams")), str(path), OPSET, **options)
     content = onnx.load(str(path))
     _name_ends(content.graph)
     onnx.checker.check_model(content)

@@ -1,7 +1,6 @@
 """float32 models -> int8, by post-training quantization: what a few hundred clips make of a model sets its ranges."""
 
 import contextlib
-import io
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from common.console import quiet_stdout
 
 
 def quantize_openvino(model: Any, clips: list[np.ndarray]) -> Any:
@@ -20,7 +21,7 @@ def quantize_openvino(model: Any, clips: list[np.ndarray]) -> Any:
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # its bars
+    with quiet_stdout():  # without its bars
         return nncf.quantize(
             model,
             nncf.Dataset([{"frames": clip} for clip in clips]),

@@ -1,5 +1,6 @@
 """Videos with known pixels, and small lists and settings that keep the tests fast."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -109,10 +110,19 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def no_download(tmp_path, monkeypatch):
-    """No test reaches the real server or the user's own weights."""
+    """No test reaches the real server, the user's own weights or converted models."""
     monkeypatch.setenv("TSN_WEIGHTS_HOME", str(tmp_path / "weights home"))
     monkeypatch.setenv("TSN_WEIGHTS_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("TSN_ENGINE_CACHE", str(tmp_path / "engines"))
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority():
+    """SVT-AV1, which writes AV1 videos, makes root's thread a real-time one: a browser that inherits it starves all."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # a fixture of a wider scope may have written some
+    yield
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture(scope="session")
