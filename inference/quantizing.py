@@ -36,6 +36,7 @@ def quantize_onnx(path: Path, clips: list[np.ndarray]) -> None:
     Args:
         clips: uint8 (1, T, 3, H, W).
     """
+    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -47,6 +48,7 @@ def quantize_onnx(path: Path, clips: list[np.ndarray]) -> None:
             clip = next(self._clips, None)
             return None if clip is None else {"frames": clip}
 
+    onnxruntime.set_default_logger_severity(3)  # errors
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, _quiet():
         prepared = Path(folder, path.name)
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)

@@ -27,7 +27,7 @@ tsn_make_environment() {
     if [ -n "${TSN_PADDLE:-}" ]; then
         install+=("paddlepaddle==$TSN_PADDLE")
         case $TSN_PADDLE in 2.*) install+=("numpy==1.26.*") ;; esac
-        case "$TSN_PADDLE $*" in 2.*onnx*) install+=("paddle2onnx==1.3.1") ;; esac
+        case "$TSN_PADDLE $*" in 2.*onnx* | 2.*openvino*) install+=("paddle2onnx==1.3.1") ;; esac
     fi
     if [ "${TSN_PINS:-}" = lowest ]; then  # numpy>=1.26,<3 becomes numpy==1.26.*
         pins=$(mktemp)

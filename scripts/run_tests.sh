@@ -7,6 +7,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-source scripts/environment.sh requirements.txt requirements-onnx.txt requirements-dev.txt
+source scripts/environment.sh requirements.txt requirements-onnx.txt requirements-openvino.txt requirements-dev.txt
 echo "== tests"
-python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"
+# A worker that dies is not replaced: with --dist=loadfile pytest-xdist would wait for ever for the tests it had. A test
+# that takes ten minutes, with TSN_LONG two hours, ends its worker with the stack of every thread.
+longest_sec=$([ -n "${TSN_LONG:-}" ] && echo 7200 || echo 600)
+python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --max-worker-restart=0 \
+    -o faulthandler_timeout=$longest_sec -o faulthandler_exit_on_timeout=true "$@"

@@ -17,6 +17,8 @@ from datareader.decode import decode_pkl, decode_video
 from datareader.loader import Batch
 from datareader.sampling import segment_indices
 from formula_weights import REFERENCE, formula_arrays, formula_weights, our_name, write_original_folder
+from inference.choice import EAGER
+from inference.exported import ENGINES
 from models.registry import create_model
 from models.weights import load_weights
 from training.meter import ScoreMeter
@@ -155,8 +157,15 @@ def flags(tmp_path_factory) -> list[str]:
     return ["--model_name=TSN", "--config=configs/tsn.txt", "--log_interval=1", f"--weights={weights}", *overrides]
 
 
-def test_infer_equals_the_original(flags, tmp_path):
-    results = infer.main([*flags, f"--save_dir={tmp_path}"])
+@pytest.mark.parametrize("engine", [EAGER, *ENGINES])
+def test_infer_equals_the_original(engine, flags, tmp_path):
+    results = infer.main([*flags, f"--save_dir={tmp_path}", f"--engine={engine}"])
+    differences = [
+        np.abs(result.probabilities - truth["probabilities"]).max()
+        for result, (name, truth) in zip(results, INFERRED.items(), strict=True)
+        if COLOUR_TAGGED not in name
+    ]
+    print(f"{engine}: largest difference {max(differences):.1e}")
     assert [result.video_id.rsplit("/")[-1] for result in results] == list(INFERRED)
     for result, (name, truth) in zip(results, INFERRED.items(), strict=True):
         if COLOUR_TAGGED in name:
