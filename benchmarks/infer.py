@@ -146,7 +146,7 @@ def prepare(args: argparse.Namespace) -> None:
     import common.startup  # noqa: F401  isort: skip
     import paddle
 
-    from inference.cost import clip_cost
+    from inference.cost import model_cost
     from inference.exported import ExportCard
     from inference.exporting import check_onnx_export, write_onnx, write_paddle
 
@@ -167,10 +167,10 @@ def prepare(args: argparse.Namespace) -> None:
         write_onnx(args.folder / "exported", args.folder / "model.onnx")
     except ValueError as error:
         print(f"without ONNX Runtime: {error}", file=sys.stderr)
-    cost = clip_cost(model, args.seg_num, 1, side)
+    cost = model_cost(model, 1, side)
     title = (
         f"ResNet-{args.num_layers}, {args.seg_num} segments of {side} px, {NUM_CLASSES} classes: "
-        f"{cost.gmacs:.2f} billion multiply-adds (papers' FLOPs) per clip, "
+        f"{cost.clip_gmacs(args.seg_num):.2f} billion multiply-adds (papers' FLOPs) per clip, "
         f"{cost.num_parameters / 1e6:.2f} million parameters"
     )
     answer({"title": title})

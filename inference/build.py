@@ -22,7 +22,7 @@ from evaluation.predictions import read_class_names
 from inference.choice import AUTO, EAGER, FORMAT_OF, Choice, Wish, choose_engine, is_worth_converting
 from inference.comparing import Contender, Samples, compare_precisions
 from inference.converted import entry_key, has_entry, open_converted, room_for
-from inference.cost import clip_cost
+from inference.cost import Cost, model_cost
 from inference.engines.eager import EagerPaddle
 from inference.engines.engine import Engine, Running
 from inference.exported import (
@@ -70,6 +70,8 @@ class BuiltEngine(NamedTuple):
     reason: str = ""
     """Why it is this engine."""
     precision: str = "float32"
+    cost: Cost | None = None
+    """None: not known, of an export of an earlier version."""
 
 
 def build_engine(config: Config, mode: str, weights: Path | None, wish: Wish, job: Job) -> BuiltEngine:
@@ -88,8 +90,8 @@ def build_engine(config: Config, mode: str, weights: Path | None, wish: Wish, jo
     choice = choose_engine(wish, on_gpu=on_gpu(), needs_layers=job.needs_layers)
     source = Source(config, mode, weights or fetch_published_weights(config))
     running = Running(threads_each(), _gpu(job), wish.precision or "float32", job.one_by_one)
-    engine, reason = _open(source, choice, running, wish, job)
-    return BuiltEngine(engine, class_names, source.weights, reason, running.precision)
+    engine, cost, reason = _open(source, choice, running, wish, job)
+    return BuiltEngine(engine, class_names, source.weights, reason, running.precision, cost)
 
 
 class Source:
@@ -116,11 +118,14 @@ class Source:
         """Of the weights in float32."""
         return 4 * sum(tensor.size for tensor in self.model.state_dict().values())
 
+    @cached_property
+    def cost(self) -> Cost:
+        return model_cost(self.model, self.config.model.seglen, getattr(self.config, self.mode).target_size)
+
     def gmacs_per_video(self) -> float:
         """Billions of multiply-adds, of all views."""
         reader = build_reader(self.config, self.mode, [])
-        cost = clip_cost(self.model, reader.sampling.seg_num, reader.sampling.seglen, reader.views.target_size)
-        return cost.gmacs * reader.num_views
+        return self.cost.clip_gmacs(reader.sampling.seg_num) * reader.num_views
 
     def card(self, precision: str, class_names: list[str] | None = None) -> ExportCard:
         """What an export of it says of itself."""
@@ -133,6 +138,7 @@ class Source:
             num_classes=self.config.model.num_classes,
             paddle_version=paddle.__version__,
             precision=precision,
+            cost=list(self.cost),
             preprocessing=preprocessing_of(reader.sampling, reader.views),
         )
         return card._replace(probe=probe(EagerPaddle(self.model), card))
@@ -150,18 +156,19 @@ class Conversion:
         self._source, self._engine, self._precision = source, engine, precision
         self._calibration = calibration_list(source.config, calibration) if precision == "int8" else None
         model, section = source.config.model, getattr(source.config, source.mode)
+        seen = [section.seg_num or model.seg_num, section.short_size, section.crop]
         self.key = entry_key({
             "weights": checksums.fingerprint(source.weights),
             "network": {key: getattr(model, key) for key in ("name", *network_keys(model))},
             "target_size": section.target_size,
-            "calibration": self._calibration and [checksums.sha256(self._calibration), section.seg_num, model.seg_num],
+            "calibration": self._calibration and [checksums.sha256(self._calibration), seen],
             "engine": engine,
             "precision": precision if precision == "int8" else "float32",  # bf16 is a way to run the same files
             "versions": versions_for(FORMAT_OF[engine], precision),
         })  # fmt: skip
 
-    def open(self, running: Running) -> Engine:
-        """The engine; the model is converted if it is not in the cache."""
+    def open(self, running: Running) -> tuple[Engine, Cost]:
+        """The engine, and what its model costs; the model is converted if it is not in the cache."""
         return open_converted(self.key, self._convert, functools.partial(self._open_entry, running))
 
     def _convert(self, folder: Path) -> None:
@@ -180,7 +187,7 @@ class Conversion:
         """Tell what int8 makes of the first clips. Raise ValueError if that has nothing to do with the weights."""
         few = Samples(*(values[:CHECKED_CLIPS] for values in samples))
         exact = EagerPaddle(self._source.model)
-        rounded = self._open_entry(Running(threads_each(), precision="int8"), folder)
+        rounded, _ = self._open_entry(Running(threads_each(), precision="int8"), folder)
         _, row = compare_precisions([Contender("float32", exact, 0), Contender("int8", rounded, 0)], few)
         logger.info(
             "int8 beside float32 on %s: the same best class for %.0f %%, largest difference %.2g; export.py "
@@ -190,9 +197,10 @@ class Conversion:
         if not row.agreement >= LEAST_AGREEMENT:
             raise ValueError(f"{self._source.weights}: int8 says something else than float32; use --precision=bf16")
 
-    def _open_entry(self, running: Running, folder: Path) -> Engine:
+    def _open_entry(self, running: Running, folder: Path) -> tuple[Engine, Cost]:
         path = folder / ONNX_FILE if self._engine == "onnxruntime" else folder
-        return open_verified(path, running, read_card(path))
+        card = read_card(path)
+        return open_verified(path, running, card), Cost(*card.cost)
 
 
 def calibration_list(config: Config, path: str | None) -> Path:
@@ -231,21 +239,26 @@ def build_samples(config: Config, mode: str, list_path: Path, most: int) -> Samp
     return samples
 
 
-def _open(source: Source, choice: Choice, running: Running, wish: Wish, job: Job) -> tuple[Engine, str]:
-    """The engine for the weights, and why it is this one."""
+def _open(source: Source, choice: Choice, running: Running, wish: Wish, job: Job) -> tuple[Engine, Cost, str]:
+    """The engine for the weights, its model's cost, and why it is this one."""
+
+    def eager(reason: str) -> tuple[Engine, Cost, str]:
+        return EagerPaddle(source.model, running), source.cost, reason
+
     if choice.engine == EAGER:
-        return EagerPaddle(source.model, running), choice.reason
+        return eager(choice.reason)
     title = ENGINES[choice.engine].name
     conversion = Conversion(source, choice.engine, running.precision, wish.calibration)
-    if not wish.is_open:
-        return conversion.open(running), choice.reason
-    if not has_entry(conversion.key) and not is_worth_converting(job.num_videos, source.gmacs_per_video()):
-        return EagerPaddle(source.model, running), f"converting it for {title} would take longer than it saves here"
+    is_worth = has_entry(conversion.key) or not wish.is_open
+    if not is_worth and not is_worth_converting(job.num_videos, source.gmacs_per_video()):
+        return eager(f"converting it for {title} would take longer than it saves here")
     try:
-        return conversion.open(running), choice.reason
+        return *conversion.open(running), choice.reason
     except (OSError, ValueError) as error:
+        if not wish.is_open:
+            raise
         logger.warning("%s", error)
-        return EagerPaddle(source.model, running), f"{title} could not be used"
+        return eager(f"{title} could not be used")
 
 
 def _open_export(config: Config, mode: str, path: Path, wish: Wish, job: Job) -> BuiltEngine:
@@ -268,7 +281,8 @@ def _open_export(config: Config, mode: str, path: Path, wish: Wish, job: Job) ->
     engine = open_exported(path, running)
     logger.info("%s: exported from %s", path, card.weights)
     names = card.class_names or read_class_names(config.model.label_file, config.model.num_classes)
-    return BuiltEngine(engine, names, path, "as exported", running.precision)
+    cost = Cost(*card.cost) if card.cost else None
+    return BuiltEngine(engine, names, path, "as exported", running.precision, cost)
 
 
 def _gpu(job: Job) -> int | None:

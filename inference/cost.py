@@ -7,15 +7,21 @@ from paddle import nn
 
 
 class Cost(NamedTuple):
-    gmacs: float
-    """Billions of multiply-adds in convolutions and linear layers, which papers call GFLOPs."""
+    snippet_gmacs: float
+    """Billions of multiply-adds in convolutions and linear layers, which papers call GFLOPs, for each snippet."""
+    head_gmacs: float
+    """The same of the last layer, which runs once per clip."""
     num_parameters: int
     """Trained numbers only: the running statistics of batch norm are not counted."""
 
+    def clip_gmacs(self, seg_num: int) -> float:
+        """Billions of multiply-adds of a clip."""
+        return self.snippet_gmacs * seg_num + self.head_gmacs
+
 
 @paddle.no_grad()
-def clip_cost(model: nn.Layer, seg_num: int, seglen: int, target_size: int) -> Cost:
-    """Cost of one clip of seg_num segments; the model is run on a snippet to see its shapes."""
+def model_cost(model: nn.Layer, seglen: int, target_size: int) -> Cost:
+    """What the model costs; it is run on a snippet to see its shapes."""
     macs: list[int] = []
     is_training = model.training
 
@@ -31,9 +37,6 @@ def clip_cost(model: nn.Layer, seg_num: int, seglen: int, target_size: int) -> C
         hook.remove()
     if is_training:
         model.train()
-    head_macs = macs.pop()  # the last layer runs once per clip
-    return Cost((sum(macs) * seg_num + head_macs) / 1e9, _num_trained(model))
-
-
-def _num_trained(model: nn.Layer) -> int:
-    return sum(parameter.size for parameter in model.parameters() if not parameter.stop_gradient)
+    *snippet_macs, head_macs = macs
+    num_trained = sum(parameter.size for parameter in model.parameters() if not parameter.stop_gradient)
+    return Cost(sum(snippet_macs) / 1e9, head_macs / 1e9, num_trained)

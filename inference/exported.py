@@ -9,6 +9,7 @@ import paddle
 
 from common import checksums
 from common.plain_json import fits, parse_json
+from inference.cost import Cost
 from inference.engines.engine import PRECISIONS, Engine, Running
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.engines.openvino_runtime import MODEL_FILE, OpenVino
@@ -43,6 +44,8 @@ class ExportCard(NamedTuple):
     probe: list[float] | None = None
     """What `probe` says of the weights themselves, and of an int8 model that of this model when it was written: the
     first PROBED_FEATURES features; None in older exports."""
+    cost: list[float] | None = None
+    """The fields of a `Cost`; None in older exports."""
     preprocessing: dict[str, Any] | None = None
     """How its input is made of a video, see inference/recipe.py; None in older exports."""
 
@@ -147,6 +150,7 @@ def _is_whole(fields: object) -> bool:
         and type(card.seglen) is int
         and 1 <= card.seglen <= MOST_FRAMES
         and card.precision in PRECISIONS
+        and (card.cost is None or len(card.cost) == len(Cost._fields))
     )
 
 

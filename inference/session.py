@@ -28,8 +28,7 @@ from distributed.ranks import Ranks, gpu_is_here, start
 from evaluation.predictions import Prediction, best_classes
 from inference.build import BuiltEngine, Job, build_engine
 from inference.choice import AUTO, Wish
-from inference.cost import clip_cost
-from inference.engines.eager import EagerPaddle
+from inference.cost import model_cost
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.exported import is_exported, read_card
 from inference.predict import predict
@@ -55,6 +54,7 @@ class Session:
         self.ranks = ranks
         self.engine, self.class_names, self.weights = built.engine, built.class_names, built.weights
         self.precision = built.precision
+        self._cost = built.cost
 
     @property
     def max_frames(self) -> int:
@@ -81,9 +81,8 @@ class Session:
 
     def protocol(self, reader: ClipReader) -> dict[str, Any]:
         """How each video is looked at, and what that costs."""
-        model = self.engine.model if isinstance(self.engine, EagerPaddle) else build_model(self.config)
         sampling, views = reader.sampling, reader.views
-        cost = clip_cost(model, sampling.seg_num, sampling.seglen, views.target_size)
+        cost = self._cost or model_cost(build_model(self.config), sampling.seglen, views.target_size)
         return {
             "seg_num": sampling.seg_num,
             "seglen": sampling.seglen,
@@ -93,7 +92,7 @@ class Session:
             "short_size": views.short_size,
             "target_size": views.target_size,
             "frames_per_video": reader.clip_shape[0],
-            "gmacs_per_video": round(cost.gmacs * reader.num_views, 4),
+            "gmacs_per_video": round(cost.clip_gmacs(sampling.seg_num) * reader.num_views, 4),
             "num_parameters": cost.num_parameters,
         }
 
