@@ -273,7 +273,8 @@ def _states() -> list[bytes]:
 
 def _cards() -> list[bytes]:
     card = ExportCard(["red", "green"], "MODEL:\n  name: TSN\n", "weights", [None, None, 3, 64, 64], 2, "3.3.1")
-    return [json.dumps(card._asdict()).encode()]
+    full = card._replace(precision="bf16", probe=[0.5, 1.5], cost=[1.2, 0.1, 3.0], preprocessing={"seglen": 1})
+    return [json.dumps(one._asdict()).encode() for one in (card, full)]
 
 
 def _read_any_list(path: Path) -> None:
