@@ -13,6 +13,7 @@ import paddle
 
 from common.console import count
 from common.plain_json import fits, parse_json
+from datareader.ahead import read_ahead
 from datareader.build import build_reader
 from datareader.reader import ClipReader
 from datareader.records import RecordList
@@ -176,14 +177,14 @@ class Timeline:
 def _classified(
     session: Session, reader: ClipReader, frames: Iterable[PlayedFrame], cutting: Cutting
 ) -> Iterator[tuple[Window, Prediction]]:
-    """Each window as soon as it is over."""
+    """Each window as soon as it is over; the next one is decoded in a thread while the engine has this one."""
     sampling, views = reader.sampling, reader.views
 
     def prepare(picture: np.ndarray) -> np.ndarray:
         return resize([picture], views.short_size)[0]
 
     pieces = windows(frames, cutting.window_sec, cutting.stride_sec, sampling.seg_num, sampling.seglen, prepare)
-    for window in pieces:
+    for window in read_ahead(pieces):
         crops = paddle.to_tensor(views.cut(window.pictures)[None])
         probabilities, class_ids = sort_classes(
             classify_views(session.engine, crops, views.num_crops, session.max_frames).probabilities
