@@ -18,6 +18,8 @@ from datareader.video import Video
 
 ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """Codecs, in FFmpeg's names. Others have packets that are not shown (VP8), or two for one frame (MPEG-2 fields)."""
+BEGIN_ANEW = ("h264", "hevc", "vp9", "av1")
+"""Codecs whose decoders keep nothing over a key frame: others decode a damaged file differently when they are new."""
 EMPTY_MPEG4_BYTES = 10  # a packet without a picture, which stands in for a B-frame that was packed into an earlier one
 
 PACKETS_EACH = 8
@@ -54,7 +56,8 @@ def decode_selectively(
     indices = pick_indices(len(shown)).tolist()
     wanted = {shown[index][1] for index in indices}
     ranges = packet_ranges(times, [info.is_key for info in video.packet_infos], wanted)
-    parts = parts_of(ranges, num_threads if video.keeps_packets else 1)
+    can_part = video.keeps_packets and video.codec_name in BEGIN_ANEW
+    parts = parts_of(ranges, num_threads if can_part else 1)
     pictures = _decode_side_by_side(video, parts, wanted, keep)
     return [pictures[shown[index][0]] for index in indices]
 

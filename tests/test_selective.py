@@ -242,8 +242,7 @@ def opened_beside(monkeypatch) -> list[str]:
 
 
 SEVERAL_KEYS = [
-    "key frame every 8", "open groups of pictures", "open groups, Matroska", "transport stream", "H.265", "MPEG-4",
-    "VP9", "AV1", "motion JPEG",
+    "key frame every 8", "open groups of pictures", "open groups, Matroska", "transport stream", "H.265", "VP9", "AV1",
 ]  # fmt: skip
 
 
@@ -256,10 +255,20 @@ def test_side_by_side_the_same_bytes(tmp_path, case, monkeypatch, opened_beside)
     assert opened_beside and all(name.startswith("decode") for name in opened_beside)
 
 
-def test_a_doubt_of_a_thread_is_that_of_decoding_in_turn(tmp_path, opened_beside):
+@pytest.mark.parametrize("case", ["MPEG-4", "motion JPEG"])
+def test_decoders_that_do_not_begin_anew_stay_alone(tmp_path, case, opened_beside):
+    """Where a frame is damaged, these go on with what the frames before it left."""
+    name, codec, options = EXACT[case]
+    path = write_video(tmp_path / name, scene(40), codec, options=options)
+    assert doubts_where_frames_differ(path, PICKS[-4:], num_threads=2) == {""}
+    assert not opened_beside
+
+
+def test_a_doubt_of_a_thread_is_that_of_decoding_in_turn(tmp_path, monkeypatch, opened_beside):
     def mark(position, packet):
         packet.is_keyframe = True
 
+    monkeypatch.setattr(datareader.selective, "BEGIN_ANEW", ("mpeg4",))
     plain = write_video(tmp_path / "x.mp4", scene(40), "mpeg4", options={"g": "250"})
     wrong = remux(plain, tmp_path / "wrong.mp4", mark)
     for pick in ([0, 30], [0, 20, 30], [20, 30]):
