@@ -18,8 +18,8 @@ from datareader.video import Video
 
 ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """Codecs, in FFmpeg's names. Others have packets that are not shown (VP8), or two for one frame (MPEG-2 fields)."""
-BEGIN_ANEW = ("h264", "hevc", "vp9", "av1")
-"""Codecs whose decoders keep nothing over a key frame: others decode a damaged file differently when they are new."""
+BEGIN_ANEW = ("h264", "vp9", "av1")
+"""Codecs whose decoders keep nothing over a key frame. What the others make of damage depends on the frames before."""
 EMPTY_MPEG4_BYTES = 10  # a packet without a picture, which stands in for a B-frame that was packed into an earlier one
 
 PACKETS_EACH = 8
