@@ -14,13 +14,13 @@ NUM_THINGS = 6
 NOISE = 5  # of 255: brings the files to the bit rates that people's videos have, 0.3 and 3.9 Mbit/s
 
 
-def make_clip(path: Path, width: int, height: int, seed: int) -> None:
+def make_clip(path: Path, width: int, height: int, seed: int, key_frame_every: int = KEY_FRAME_EVERY) -> None:
     """Encode a clip as H.264 with x264's own settings; nothing is done if the file is there."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    options = {"crf": "23", "g": str(KEY_FRAME_EVERY), "threads": "1", "x264-params": "scenecut=0"}
+    options = {"crf": "23", "g": str(key_frame_every), "threads": "1", "x264-params": "scenecut=0"}
     with av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

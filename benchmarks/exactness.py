@@ -2,6 +2,7 @@
 
     python benchmarks/exactness.py                     # all kinds, 25,000 picks and more; some ten minutes on 2 cores
     python benchmarks/exactness.py --picks 8 --kinds "H.264"
+    python benchmarks/exactness.py --threads 2         # decoded side by side
 
 A pick is a list of frames that is asked of a file. Each picked frame is compared with that of PyAV's own loop over the
 file, with a decoder of its own; the number of frames too. Exit code: 1 if one differs.
@@ -25,6 +26,7 @@ from tabulate import tabulate  # noqa: E402
 
 import spoiled_kinds  # noqa: E402, F401  adds its kinds
 from common import command_line  # noqa: E402
+from datareader import selective  # noqa: E402
 from datareader.decode import VideoError, decode_video  # noqa: E402
 from datareader.upright import orientation, turned  # noqa: E402
 from kinds import KINDS  # noqa: E402
@@ -65,7 +67,7 @@ def _decoded(decoder: av.VideoCodecContext, packet: av.Packet | None) -> list[av
         return []
 
 
-def compare(kind: str, path: Path, num_picks: int) -> Row:
+def compare(kind: str, path: Path, num_picks: int, num_threads: int = 1) -> Row:
     """Make picks of the file: single frames, and lists of 2, 3, 7 and 25 in any order."""
     reference, doubts, num_different = frames_in_order(path), [], 0
     num_frames, rng = len(reference), np.random.default_rng(sum(kind.encode()))
@@ -82,7 +84,7 @@ def compare(kind: str, path: Path, num_picks: int) -> Row:
             return np.array(pick) % number
 
         try:
-            decoded = decode_video(str(path), pick_indices)
+            decoded = decode_video(str(path), pick_indices, num_threads=num_threads)
         except VideoError as error:
             is_same, doubt = num_frames == 0, str(error)
         else:
@@ -97,11 +99,12 @@ def _equal(frames: list[np.ndarray], others: list[np.ndarray]) -> bool:
     return len(frames) == len(others) and all(map(np.array_equal, frames, others))
 
 
-def compare_kind(task: tuple[str, int]) -> Row:
+def compare_kind(task: tuple[str, int, int]) -> Row:
     """Make a file of the kind and compare."""
-    kind, num_picks = task
+    selective.PACKETS_EACH = 1  # the files are short
+    kind, *numbers = task
     with tempfile.TemporaryDirectory() as folder:
-        return compare(kind, KINDS[kind](Path(folder)), num_picks)
+        return compare(kind, KINDS[kind](Path(folder)), *numbers)
 
 
 def table(rows: list[Row]) -> str:
@@ -122,10 +125,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--picks", type=command_line.positive_int, default=70, help="for a file (default: %(default)s)")
     parser.add_argument("--kinds", default="", metavar="TEXT", help="only those whose name has it (default: all)")
     parser.add_argument("--verbose", action="store_true", help="tell the doubts of each kind")
+    parser.add_argument("--threads", type=command_line.positive_int, default=1, help="per file (default: %(default)s)")
     parser.add_argument("--workers", type=command_line.positive_int, default=1, help="default: %(default)s")
     args: argparse.Namespace = parser.parse_args(argv)
     os.environ["SVT_LOG"] = "0"
-    tasks = [(kind, args.picks) for kind in KINDS if args.kinds in kind]
+    tasks = [(kind, args.picks, args.threads) for kind in KINDS if args.kinds in kind]
     if not tasks:
         raise ValueError(f"--kinds {args.kinds!r}: no kind has this in its name")
     rows = []

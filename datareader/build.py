@@ -52,14 +52,14 @@ def _check_same(records: RecordList, list_path: str, ranks: Ranks) -> None:
 
 
 def build_reader(config: Config, mode: str, records: Sequence[Record], seed: int | None = None) -> ClipReader:
-    """The clips of records, as a mode sees them. Only train draws at random, from the seed."""
+    """The clips of records, as a mode sees them, read in this process. Only train draws at random, from the seed."""
     model, section = config.model, getattr(config, mode)
     check_decoder(model.decoder)
     num_clips, crop = (section.num_clips, section.crop) if isinstance(section, ViewsConfig) else (1, "center")
     sizes = (section.short_size, section.target_size)
     return ClipReader(
         records,
-        Decoding(model.format, model.decoder, model.decode_timeout_sec),
+        Decoding(model.format, model.decoder, model.decode_timeout_sec, _num_threads(mode, num_readers=1)),
         Sampling(section.seg_num or model.seg_num, model.seglen, num_clips),
         RandomView(*sizes) if mode == "train" else Views(*sizes, crop),
         num_classes=None if mode == "infer" else model.num_classes,
@@ -85,11 +85,13 @@ def build_loader(
         )
     batch_size = _whole_shares(mode, batch_size, ranks)
     _check_memory(mode, batch_size // ranks.num_ranks, reader.clip_shape)
+    num_workers = _num_workers(section.num_reader_threads, len(records), batch_size)
+    reader.decoding = reader.decoding._replace(num_threads=_num_threads(mode, num_workers))
     return Loader(
         reader,
         batch_size,
         shuffle_seed=seed if is_training else None,
-        num_workers=_num_workers(section.num_reader_threads, len(records), batch_size),
+        num_workers=num_workers,
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
         even_ranks=is_training,
@@ -128,3 +130,11 @@ def _check_memory(mode: str, num_videos: int, clip_shape: tuple[int, ...]) -> No
 def _num_workers(wanted: int, num_clips: int, batch_size: int) -> int:
     """The worker processes to start: as many as wanted, but no more than cores per process or batches to read."""
     return min(wanted, cores_each(), -(-num_clips // batch_size))
+
+
+def _num_threads(mode: str, num_readers: int) -> int:
+    """The threads that may decode one video: the cores that reading several videos at a time leaves to each.
+
+    One in training, where an epoch always has more videos to read than there are cores.
+    """
+    return 1 if mode == "train" else max(cores_each() // max(num_readers, 1), 1)

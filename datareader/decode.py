@@ -65,6 +65,7 @@ def decode_video(
     decoder: str = "selective",
     timeout_sec: float | None = None,
     prepare: Prepare = _as_it_is,
+    num_threads: int = 1,
 ) -> Decoded:
     """Decode the picked frames of a video.
 
@@ -75,13 +76,14 @@ def decode_video(
         timeout_sec: time that one file may take, checked at every packet (decord: once the file is open); None: any.
         prepare: applied to each picture when it is decoded, for example to make it smaller: only that is kept
             (decord gives all pictures at once).
+        num_threads: how many may decode, and prepare, where selective decoding can begin at several places.
 
     Raises:
         VideoError: no such file, no video in it, damaged, or out of time.
     """
     if not Path(path).is_file():
         raise VideoError("no such file")
-    pictures, doubt = DECODERS[decoder](path, pick_indices, Deadline(timeout_sec), _keep(prepare))
+    pictures, doubt = DECODERS[decoder](path, pick_indices, Deadline(timeout_sec), _keep(prepare), num_threads)
     return Decoded(_of_one_size(pictures), doubt)
 
 
@@ -141,16 +143,20 @@ def _decode_jpeg(data: object) -> np.ndarray:
         raise VideoError(f"a frame is no readable JPEG: {error}") from error
 
 
-def _decode_selective(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
+def _decode_selective(
+    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+) -> tuple[list[Kept], str]:
     with Video(path, deadline) as video:
         try:
-            return decode_selectively(video, pick_indices, keep), ""
+            return decode_selectively(video, pick_indices, keep, num_threads), ""
         except Doubt as doubt:
             logger.debug("%s is decoded in order: %s", path, doubt)
             return _play_video(video, pick_indices, keep), str(doubt)
 
 
-def _decode_pyav(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
+def _decode_pyav(
+    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+) -> tuple[list[Kept], str]:
     with Video(path, deadline) as video:
         return _play_video(video, pick_indices, keep), ""
 
@@ -163,7 +169,9 @@ def _play_video(video: Video, pick_indices: PickIndices, keep: Keep) -> list[Kep
     return _decode_in_order(play, sum(info.is_shown for info in video.packet_infos), pick_indices)
 
 
-def _decode_opencv(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
+def _decode_opencv(
+    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+) -> tuple[list[Kept], str]:
     import cv2
 
     def play() -> Iterator[Callable[[], Kept]]:
@@ -177,7 +185,9 @@ def _decode_opencv(path: str, pick_indices: PickIndices, deadline: Deadline, kee
     return _decode_in_order(play, claimed, pick_indices), ""
 
 
-def _decode_decord(path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep) -> tuple[list[Kept], str]:
+def _decode_decord(
+    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+) -> tuple[list[Kept], str]:
     import decord
 
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
+from datareader.ahead import read_ahead
 from datareader.reader import ClipReader
 from datareader.records import Record
 from datareader.workers import SHARED_MEMORY, EndsWorker, Workers, stand_apart
@@ -204,11 +205,19 @@ class BatchReader:
 
 
 def read_one_by_one(reader: ClipReader, records: Iterable[Record]) -> Iterator[Batch]:
-    """A batch of each record as it comes, read in this process; the reader's list of records grows with them."""
-    batch_reader = BatchReader(reader, 1, reuse_array=True)
-    for record in records:
-        reader.records.append(record)
-        yield _as_batch(batch_reader[[(0, len(reader.records) - 1)]])
+    """A batch of each record as it comes, read in this process; the reader's list of records grows with them.
+
+    The next record is awaited and read in a thread while a batch is used.
+    """
+    batch_reader = BatchReader(reader, 1, reuse_array=False)
+
+    def read() -> Iterator[list]:
+        for record in records:
+            reader.records.append(record)
+            yield batch_reader[[(0, len(reader.records) - 1)]]
+
+    for fields in read_ahead(read()):
+        yield _as_batch(fields)
 
 
 def _as_batch(fields: list) -> Batch:

@@ -24,6 +24,8 @@ class Decoding(NamedTuple):
     """A key of datareader.decode.DECODERS."""
     timeout_sec: float | None = None
     """Time that one file may take; None: any."""
+    num_threads: int = 1
+    """How many may decode one video; see `decode_selectively`."""
 
 
 class Sample(NamedTuple):
@@ -132,8 +134,8 @@ class ClipReader:
             video_id, label, frames = decode_pkl(record.path, pick_indices, self.decoding.timeout_sec, prepare)
             label, doubt = self._checked(label), ""
         else:
-            decoder, timeout_sec = self.decoding.decoder, self.decoding.timeout_sec
-            frames, doubt = decode_video(record.path, pick_indices, decoder, timeout_sec, prepare)
+            _, decoder, timeout_sec, num_threads = self.decoding
+            frames, doubt = decode_video(record.path, pick_indices, decoder, timeout_sec, prepare, num_threads)
             video_id, label = record.name, record.label
         self.views.cut_into(clip, frames, self.sampling.frames_per_clip, rng(VIEW_STREAM))
         return label, video_id, doubt

@@ -8,6 +8,7 @@ NONREF`). All of this rests on every packet being one frame shown at the packet'
 import itertools
 from bisect import bisect_right
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import av
@@ -17,7 +18,12 @@ from datareader.video import Video
 
 ONE_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """Codecs, in FFmpeg's names. Others have packets that are not shown (VP8), or two for one frame (MPEG-2 fields)."""
+BEGIN_ANEW = ("h264", "vp9", "av1")
+"""Codecs whose decoders keep nothing over a key frame. What the others make of damage depends on the frames before."""
 EMPTY_MPEG4_BYTES = 10  # a packet without a picture, which stands in for a B-frame that was packed into an earlier one
+
+PACKETS_EACH = 8
+"""Packets that are worth a thread: it opens the file again, which takes as long as decoding some of them."""
 
 DECODING_TIMES = "its packets tell when frames are decoded, not when they are shown"
 
@@ -33,8 +39,12 @@ def decode_selectively(
     video: Video,
     pick_indices: Callable[[int], np.ndarray],
     keep: Callable[[np.ndarray], Kept] = lambda picture: picture,
+    num_threads: int = 1,
 ) -> list[Kept]:
     """The picked frames' pictures, each as `keep` makes it from the upright uint8 RGB (H, W, 3), when it is decoded.
+
+    Args:
+        num_threads: how many may decode, where there are several places to begin; `keep` is called in all of them.
 
     Raises:
         Doubt: see there; found before decoding or on the way.
@@ -46,7 +56,9 @@ def decode_selectively(
     indices = pick_indices(len(shown)).tolist()
     wanted = {shown[index][1] for index in indices}
     ranges = packet_ranges(times, [info.is_key for info in video.packet_infos], wanted)
-    pictures = _decode_ranges(video, ranges, wanted, keep)
+    can_part = video.keeps_packets and video.codec_name in BEGIN_ANEW
+    parts = parts_of(ranges, num_threads if can_part else 1)
+    pictures = _decode_side_by_side(video, parts, wanted, keep)
     return [pictures[shown[index][0]] for index in indices]
 
 
@@ -73,6 +85,16 @@ def packet_ranges(times: list[int], are_keys: list[bool], wanted: set[int]) -> l
             start = min(start, ranges.pop().start)
         ranges.append(range(start, position + 1))
     return ranges
+
+
+def parts_of(ranges: list[range], most: int) -> list[list[range]]:
+    """The ranges in up to so many parts of about as many packets, none of fewer than PACKETS_EACH on average."""
+    lengths = np.array([len(packets) for packets in ranges])
+    num_parts = max(min(most, lengths.sum() // PACKETS_EACH), 1)
+    middles = lengths.cumsum() - lengths / 2
+    numbers = (middles * num_parts / lengths.sum()).astype(int).tolist()
+    parts = itertools.groupby(zip(numbers, ranges, strict=True), key=lambda numbered: numbered[0])
+    return [[packets for _, packets in part] for _, part in parts]
 
 
 def check_packets(video: Video) -> None:
@@ -115,10 +137,32 @@ def _check_order(video: Video) -> None:
         raise Doubt("frames are reordered, which the decoder does not know beforehand")
 
 
+def _decode_side_by_side(
+    video: Video, parts: list[list[range]], wanted: set[int], keep: Callable[[np.ndarray], Kept]
+) -> dict[int, Kept]:
+    """{time: picture} of the wanted frames; each part but the first is decoded in a thread and by a decoder of its own.
+
+    All threads have ended then. If several of them fail, the first part's error is raised, as if it were the only one.
+    """
+
+    def decode_beside(ranges: list[range]) -> tuple[dict[int, Kept], set[int]]:
+        with video.beside() as other:
+            return _decode_ranges(other, ranges, wanted, keep)
+
+    with ThreadPoolExecutor(len(parts), "decode") as threads:  # which starts none for a single part
+        beside = [threads.submit(decode_beside, part) for part in parts[1:]]
+        decoded = [_decode_ranges(video, parts[0], wanted, keep), *(part.result() for part in beside)]
+    infos, starts = video.packet_infos, [packets.start for part in parts for packets in part]
+    announced = wanted.union(start for start in starts if infos[start].is_shown)
+    if not {infos[position].time for position in announced} <= set().union(*(returned for _, returned in decoded)):
+        raise Doubt("a frame is missing that its packet announces")
+    return {time: picture for pictures, _ in decoded for time, picture in pictures.items()}
+
+
 def _decode_ranges(
     video: Video, ranges: list[range], wanted: set[int], keep: Callable[[np.ndarray], Kept]
-) -> dict[int, Kept]:
-    """{time: picture} of the wanted frames."""
+) -> tuple[dict[int, Kept], set[int]]:
+    """{time: picture} of the wanted frames, and the times of all frames that the decoder returned."""
     infos = video.packet_infos
     wanted_times = {infos[position].time for position in wanted}
     unwanted = "NONREF" if _nonref_is_never_needed(video) else "DEFAULT"
@@ -158,9 +202,7 @@ def _decode_ranges(
         drain()
     except av.FFmpegError as error:
         raise Doubt(f"a packet cannot be decoded: {error.strerror}") from error
-    if not wanted_times.union(infos[start].time for start in starts if infos[start].is_shown) <= returned:
-        raise Doubt("a frame is missing that its packet announces")
-    return pictures
+    return pictures, returned
 
 
 def _nonref_is_never_needed(video: Video) -> bool:

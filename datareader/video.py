@@ -1,5 +1,6 @@
 """One video file, opened with PyAV: its packets, its decoder, its pictures. Knows no wanted frames."""
 
+import copy
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -114,6 +115,23 @@ class Video:
     def close(self) -> None:
         self._kept = None
         self._container.close()
+
+    @property
+    def keeps_packets(self) -> bool:
+        """Whether they stay in memory; else `packets` reads the file again."""
+        return self._kept is not None
+
+    def beside(self) -> "Video":
+        """The same video with a decoder and a converter of its own, for another thread; to be closed as well.
+
+        The file is opened again for it: only FFmpeg's own opening gives a decoder all that the file says.
+        """
+        other = copy.copy(self)
+        other._container = self._open()
+        other.decoder = other._container.streams[self._stream_index].codec_context
+        other._has_begun = False
+        other._reformatter, other._upright = VideoReformatter(), Upright()
+        return other
 
     def packets(self, positions: Iterable[int] | None = None) -> Iterator[tuple[int, av.Packet]]:
         """(position, packet) in the order of the file; positions count from 0.

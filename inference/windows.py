@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import paddle
 
 from common.console import count
 from common.plain_json import fits, parse_json
+from datareader.ahead import read_ahead
 from datareader.build import build_reader
 from datareader.reader import ClipReader
 from datareader.records import RecordList
@@ -176,19 +178,26 @@ class Timeline:
 def _classified(
     session: Session, reader: ClipReader, frames: Iterable[PlayedFrame], cutting: Cutting
 ) -> Iterator[tuple[Window, Prediction]]:
-    """Each window as soon as it is over."""
+    """Each window as soon as it is over; the next one is decoded in a thread while the engine has this one."""
     sampling, views = reader.sampling, reader.views
+    is_over = threading.Event()
 
     def prepare(picture: np.ndarray) -> np.ndarray:
         return resize([picture], views.short_size)[0]
 
-    pieces = windows(frames, cutting.window_sec, cutting.stride_sec, sampling.seg_num, sampling.seglen, prepare)
-    for window in pieces:
-        crops = paddle.to_tensor(views.cut(window.pictures)[None])
-        probabilities, class_ids = sort_classes(
-            classify_views(session.engine, crops, views.num_crops, session.max_frames).probabilities
-        )
-        yield window, Prediction("", "", probabilities[0], class_ids[0]).top(cutting.top_k)
+    wanted = itertools.takewhile(lambda frame: not is_over.is_set(), frames)
+    pieces = windows(wanted, cutting.window_sec, cutting.stride_sec, sampling.seg_num, sampling.seglen, prepare)
+    ahead = read_ahead(pieces)
+    try:
+        for window in ahead:
+            crops = paddle.to_tensor(views.cut(window.pictures)[None])
+            probabilities, class_ids = sort_classes(
+                classify_views(session.engine, crops, views.num_crops, session.max_frames).probabilities
+            )
+            yield window, Prediction("", "", probabilities[0], class_ids[0]).top(cutting.top_k)
+    finally:
+        is_over.set()  # where this ends by an error, the thread ends with a frame: a camera's window may take minutes
+        ahead.close()
 
 
 def _until_stopped(frames: Iterable[PlayedFrame], stop: StopRequest) -> Iterator[PlayedFrame]:

@@ -2,15 +2,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import datareader.build
 import datareader.loader
+from config import load_config
 from conftest import clip_reader
-from datareader.loader import Loader
+from datareader.build import build_loader, build_reader
+from datareader.loader import Loader, read_one_by_one
 from datareader.records import read_list
 from datareader.workers import ReadingFailed
 
@@ -60,6 +64,47 @@ def test_without_shuffling_every_video_comes_once_in_order(records):
     assert [index for batch in batches for index in batch.indices] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
     assert [entry for batch in batches for entry in batch.unreadable] == [[5, "no such file"]]
     assert batches[0].frames.shape == [5, 2, 3, 64, 64] and str(batches[0].frames.dtype) == "paddle.uint8"
+
+
+def test_one_by_one_is_what_a_loader_reads(records):
+    found = list(read_one_by_one(clip_reader([], **SETTINGS), iter(records)))
+    expected = list(Loader(clip_reader(records, **SETTINGS), 1).epoch(0))
+    assert len(found) == len(expected) == 12
+    for batch, other in zip(found, expected, strict=True):
+        assert batch._replace(frames=None, labels=None, read_sec=[]) == other._replace(
+            frames=None, labels=None, read_sec=[]
+        )
+        assert (batch.frames is None) == (other.frames is None)
+        assert batch.frames is None or np.array_equal(batch.frames.numpy(), other.frames.numpy())
+
+
+def test_an_answer_does_not_wait_for_the_next_path(records):
+    typed = threading.Event()
+
+    def paths():
+        yield records[0]
+        typed.wait()
+
+    batches = read_one_by_one(clip_reader([], **SETTINGS), paths())
+    assert next(batches).indices == [0]
+    typed.set()
+    assert list(batches) == []
+
+
+def test_cores_that_reading_several_videos_leaves_decode_one(records, monkeypatch):
+    monkeypatch.setattr(datareader.build, "cores_each", lambda: 8)
+    sections = ("TRAIN", "VALID", "TEST", "INFER")
+    overrides = [f"{section}.num_reader_threads=8" for section in sections]
+    overrides += [f"{section}.batch_size=4" for section in sections]
+    config = load_config("configs/tsn.yaml", overrides)
+
+    def num_threads(mode: str, num_videos: int) -> int:
+        return build_loader(config, mode, records[:num_videos], seed=0).reader.decoding.num_threads
+
+    for mode in ("valid", "test", "infer"):
+        assert [num_threads(mode, num_videos) for num_videos in (1, 4, 5, 12)] == [8, 8, 4, 2], mode
+    assert num_threads("train", 4) == 1
+    assert build_reader(config, "infer", []).decoding.num_threads == 8
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

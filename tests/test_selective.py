@@ -2,17 +2,19 @@
 
 import logging
 import os
+import threading
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+import datareader.selective
 import datareader.video
 from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import VideoError, decode_video
 from datareader.sampling import segment_indices
-from datareader.selective import packet_ranges
+from datareader.selective import packet_ranges, parts_of
 from datareader.video import Deadline, Video
 
 
@@ -36,7 +38,7 @@ def everything(path: Path) -> list[np.ndarray]:
     return [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
 
 
-def doubts_where_frames_differ(path: Path, picks: list[list[int]]) -> set[str]:
+def doubts_where_frames_differ(path: Path, picks: list[list[int]], num_threads: int = 1) -> set[str]:
     """Decode each pick; assert equality with decoding everything. Returns the doubts met, "" for none."""
     reference, doubts = everything(path), set()
     for pick in picks:
@@ -46,7 +48,7 @@ def doubts_where_frames_differ(path: Path, picks: list[list[int]]) -> set[str]:
             counts.append(num_frames)
             return np.array(pick) % num_frames
 
-        decoded = decode_video(str(path), pick_indices)
+        decoded = decode_video(str(path), pick_indices, num_threads=num_threads)
         assert counts[-1] == len(reference), path
         for index, frame in zip(pick, decoded.frames, strict=True):
             assert np.array_equal(frame, reference[index % len(reference)]), (path, pick)
@@ -224,10 +226,102 @@ def test_time_limit(tmp_path):
         assert len(decode_video(str(path), np.arange, decoder, timeout_sec=60).frames) == 40
 
 
+@pytest.fixture
+def opened_beside(monkeypatch) -> list[str]:
+    """Short files are decoded side by side too: the name of the thread each time; none may be left."""
+    opened, beside = [], Video.beside
+
+    def note(video: Video) -> Video:
+        opened.append(threading.current_thread().name)
+        return beside(video)
+
+    monkeypatch.setattr(datareader.selective, "PACKETS_EACH", 1)
+    monkeypatch.setattr(Video, "beside", note)
+    yield opened
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+SEVERAL_KEYS = [
+    "key frame every 8", "open groups of pictures", "open groups, Matroska", "transport stream", "VP9", "AV1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SEVERAL_KEYS)
+def test_side_by_side_the_same_bytes(tmp_path, case, monkeypatch, opened_beside):
+    monkeypatch.setenv("SVT_LOG", "0")
+    name, codec, options = EXACT[case]
+    path = write_video(tmp_path / name, scene(40), codec, options=options)
+    assert doubts_where_frames_differ(path, PICKS[-4:], num_threads=2) == {""}
+    assert opened_beside and all(name.startswith("decode") for name in opened_beside)
+
+
+@pytest.mark.parametrize("case", ["H.265", "MPEG-4", "motion JPEG"])
+def test_decoders_that_do_not_begin_anew_stay_alone(tmp_path, case, opened_beside):
+    """Where a frame is damaged, these go on with what the frames before it left."""
+    name, codec, options = EXACT[case]
+    path = write_video(tmp_path / name, scene(40), codec, options=options)
+    assert doubts_where_frames_differ(path, PICKS[-4:], num_threads=2) == {""}
+    assert not opened_beside
+
+
+def test_a_doubt_of_a_thread_is_that_of_decoding_in_turn(tmp_path, monkeypatch, opened_beside):
+    def mark(position, packet):
+        packet.is_keyframe = True
+
+    monkeypatch.setattr(datareader.selective, "BEGIN_ANEW", ("mpeg4",))
+    plain = write_video(tmp_path / "x.mp4", scene(40), "mpeg4", options={"g": "250"})
+    wrong = remux(plain, tmp_path / "wrong.mp4", mark)
+    for pick in ([0, 30], [0, 20, 30], [20, 30]):
+        doubts = [doubts_where_frames_differ(wrong, [pick], num_threads) for num_threads in (1, 2, 3)]
+        assert doubts == [{"a frame that the file marks as a key frame is not one"}] * 3
+    assert opened_beside
+
+
+def test_the_first_parts_error_is_raised(tmp_path, opened_beside):
+    path = str(write_video(tmp_path / "x.mp4", scene(40), options={"g": "8"}))
+
+    def fail(where: str) -> None:
+        def prepare(picture):
+            is_main = threading.current_thread() is threading.main_thread()
+            if where in ("both", "main" if is_main else "thread"):
+                raise VideoError("main" if is_main else "thread")
+            return picture
+
+        decode_video(path, lambda num_frames: np.array([0, 39]), prepare=prepare, num_threads=2)
+
+    for where, raised in (("main", "main"), ("thread", "thread"), ("both", "main")):
+        with pytest.raises(VideoError, match=raised):
+            fail(where)
+    assert len(opened_beside) == 3
+
+
+def test_the_time_limit_counts_in_threads(tmp_path, monkeypatch, opened_beside):
+    def check(deadline: Deadline) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise VideoError(f"takes longer than {deadline.limit_sec:g} s to read")
+
+    monkeypatch.setattr(Deadline, "check", check)
+    path = str(write_video(tmp_path / "x.mp4", scene(40), options={"g": "8"}))
+    with pytest.raises(VideoError, match="takes longer than 60 s to read"):
+        decode_video(path, lambda num_frames: np.array([0, 39]), timeout_sec=60, num_threads=2)
+    assert len(decode_video(path, lambda num_frames: np.array([0, 39]), timeout_sec=60).frames) == 2
+
+
+def test_parts_of_ranges():
+    ranges = [range(0, 10), range(16, 26), range(32, 42), range(48, 78)]
+    assert parts_of(ranges, 1) == [ranges]
+    assert parts_of(ranges, 2) == [ranges[:3], ranges[3:]]
+    assert parts_of(ranges, 9) == [ranges[:1], ranges[1:2], ranges[2:3], ranges[3:]]
+    assert parts_of(ranges[3:], 2) == [ranges[3:]], "one place to begin"
+    few = datareader.selective.PACKETS_EACH - 1
+    assert parts_of([range(0, few), range(100, 100 + few)], 2) == [[range(0, few), range(100, 100 + few)]]
+
+
 def test_large_files_are_read_again_instead_of_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(datareader.video, "KEPT_BYTES", 100)
     path = write_video(tmp_path / "x.mp4", scene(40), options={"g": "8"})
     assert doubts_where_frames_differ(path, PICKS) == {""}
+    assert doubts_where_frames_differ(path, PICKS[-4:], num_threads=2) == {""}, "in one thread"
     doubtful = write_video(tmp_path / "x.avi", scene(40))
     assert len(doubts_where_frames_differ(doubtful, PICKS[:3])) == 1
 
