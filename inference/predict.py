@@ -1,6 +1,7 @@
 """Batches -> predictions: an engine run over the views of each video, gathered over ranks, in the list's order."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,13 +42,28 @@ def predict(
         max_frames: the engine gets no more at once, but for one whole view at least; None: all.
         keep_features: whether predictions carry features.
         stop: ends the steps, on all ranks, after the one in which a rank was asked to stop.
+
+    The engine begins with a batch before the answer to the one before is waited for, as far as its `in_flight` goes.
     """
-    for batch in batches:
-        own = _predictions(engine, batch, reader, max_frames, keep_features)
+    under_way: deque[_Started] = deque()
+
+    def finish() -> Step:
+        started = under_way.popleft()
+        own = _predictions(started, reader.records, keep_features)
+        view_frames, batch = reader.sampling.frames_per_clip, started.batch
         frames = zip(batch.indices, batch.frames if batch.indices else (), strict=False)
-        view_frames = reader.sampling.frames_per_clip
         seen = [(reader.records[index], own[index], clip[:view_frames]) for index, clip in frames]
-        yield Step(_gather([own[index] for index in sorted(own)], ranks, stop), seen)
+        return Step(_gather([own[index] for index in sorted(own)], ranks, stop), seen)
+
+    for batch in batches:
+        answer = start_views(engine, batch.frames, reader.num_views, max_frames) if batch.indices else None
+        under_way.append(_Started(batch, answer))
+        while sum(max(len(started.batch.indices), 1) for started in under_way) >= engine.in_flight:
+            yield finish()
+            if stop and stop.signal_number:
+                return
+    while under_way:
+        yield finish()
         if stop and stop.signal_number:
             return
 
@@ -59,33 +75,54 @@ def classify_views(engine: Engine, frames: paddle.Tensor, num_views: int, max_fr
         frames: uint8 (N, num_views * T, 3, H, W), view after view.
         max_frames: see `predict`.
     """
+    return start_views(engine, frames, num_views, max_frames)()
+
+
+def start_views(
+    engine: Engine, frames: paddle.Tensor, num_views: int, max_frames: int | None
+) -> Callable[[], Classified]:
+    """Let an engine begin as `classify_views` does; what is returned waits for the answer."""
     num_clips, num_frames, *picture = frames.shape
     view_frames = num_frames // num_views
     views = frames.reshape([num_clips * num_views, view_frames, *picture])
     at_once = max((max_frames or len(views) * view_frames) // view_frames, 1)
-    parts = [engine(views[start : start + at_once]) for start in range(0, len(views), at_once)]
-    probabilities, features = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    if num_views == 1:
-        return Classified(probabilities, features)
-    return Classified(*(array.reshape(num_clips, num_views, -1).mean(axis=1) for array in (probabilities, features)))
+    *firsts, last = range(0, len(views), at_once)
+    parts = [engine(views[start : start + at_once]) for start in firsts]
+    wait = engine.start(views[last:])
+
+    def answer() -> Classified:
+        probabilities, features = (np.concatenate(arrays) for arrays in zip(*parts, wait(), strict=True))
+        if num_views == 1:
+            return Classified(probabilities, features)
+        return Classified(
+            *(array.reshape(num_clips, num_views, -1).mean(axis=1) for array in (probabilities, features))
+        )
+
+    return answer
 
 
-def _predictions(
-    engine: Engine, batch: Batch, reader: ClipReader, max_frames: int | None, keep_features: bool
-) -> dict[int, Prediction]:
+class _Started(NamedTuple):
+    """A batch that an engine has begun with."""
+
+    batch: Batch
+    answer: Callable[[], Classified] | None
+    """Waits for what it says of the rows; None if there are none."""
+
+
+def _predictions(started: _Started, records: Sequence[Record], keep_features: bool) -> dict[int, Prediction]:
     """This rank's predictions by place in the list: the batch's rows and its unreadable videos."""
-    found = {}
+    batch, found = started.batch, {}
     for index, problem in batch.unreadable:
-        name, label = reader.records[index].name, reader.records[index].label
+        name, label = records[index].name, records[index].label
         found[index] = Prediction(name, name, label=-1 if label is None else label, problem=problem)
-    if not batch.indices:
+    if not started.answer:
         return found
-    classified = classify_views(engine, batch.frames, reader.num_views, max_frames)
+    classified = started.answer()
     probabilities, class_ids = sort_classes(classified.probabilities)
     labels = batch.labels.tolist()
     for row, index in enumerate(batch.indices):
         found[index] = Prediction(
-            reader.records[index].name,
+            records[index].name,
             batch.video_ids[row],
             probabilities[row],
             class_ids[row],

@@ -9,12 +9,16 @@ import pytest
 import common.startup  # noqa: F401
 import infer
 from common import processes
-from conftest import NUM_CLASSES, SIDE, small_flags
+from conftest import NUM_CLASSES, SIDE, clip_reader, small_flags
+from datareader.loader import Loader
+from datareader.records import read_list
 from evaluation.predictions import Prediction
 from inference import choice, exported
 from inference.choice import EAGER, Wish, choose_engine, is_worth_converting
+from inference.engines.engine import Classified
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.engines.openvino_runtime import OpenVino
+from inference.predict import predict
 from inference.session import begin_session, open_session
 from models.registry import create_model
 
@@ -59,11 +63,53 @@ def test_of_several_clips_each_request_has_a_part(weights, small_set):
     opening = begin_session(weights, "configs/tsn.yaml", overrides, wish=Wish("openvino"))
     session = opening.open(one_by_one=False)
     eager = begin_session(weights, "configs/tsn.yaml", overrides, wish=Wish(EAGER)).open()
-    assert len(session.engine._requests) == min(processes.threads_each(), 2)
-    for num_clips in (1, 2, 5):
-        frames = paddle.randint(0, 256, [num_clips, 2, 3, SIDE, SIDE]).astype("uint8")
-        ours, theirs = eager.engine(frames), session.engine(frames)
+    assert session.engine.in_flight == processes.threads_each() + 1
+    assert opening.open(one_by_one=True).engine.in_flight == eager.engine.in_flight == 1
+    batches = [paddle.randint(0, 256, [num_clips, 2, 3, SIDE, SIDE]).astype("uint8") for num_clips in (1, 2, 5, 1)]
+    waiting = [session.engine.start(frames) for frames in batches]  # more than it wants, all at once
+    for frames, wait in zip(batches, waiting, strict=True):
+        ours, theirs = eager.engine(frames), wait()
+        assert theirs.probabilities.shape == ours.probabilities.shape
         assert np.abs(ours.probabilities - theirs.probabilities).max() < 1e-5
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 3, 100])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_in_flight_come_back_in_order_and_none_waits_for_more_than_it_should(in_flight, batch_size, small_set):
+    """Seven videos, the third of which cannot be read."""
+    events = []
+
+    class Counting:
+        def __init__(self):
+            self.in_flight = in_flight
+
+        def start(self, frames):
+            events.append(("start", len(frames)))
+
+            def wait():
+                events.append(("wait", len(frames)))
+                means = frames.numpy().mean(axis=(1, 2, 3, 4), dtype=np.float64)[:, None]
+                return Classified(np.concatenate([means, 255 - means], axis=1), means)
+
+            return wait
+
+    records = [*read_list(small_set / "val.list", "mp4", NUM_CLASSES)]
+    records[2] = records[2]._replace(path="nowhere.mp4")
+    reader = clip_reader(records, short_size=SIDE + 8, target_size=SIDE)
+    steps = list(predict(Counting(), Loader(reader, batch_size).epoch(0), reader, keep_features=True))
+    found = [prediction for step in steps for prediction in step.predictions]
+    assert [one.path for one in found] == [record.name for record in records]
+    assert [one.problem != "" for one in found] == [number == 2 for number in range(7)]
+    clip = np.empty(reader.clip_shape, np.uint8)
+    for number in (0, 3, 6):
+        reader.read(0, number, clip)
+        assert found[number].features == pytest.approx([clip.mean(dtype=np.float64)])
+    under_way, most = 0, 0
+    for what, num_clips in events:
+        under_way += num_clips if what == "start" else -num_clips
+        most = max(most, under_way)
+    assert most <= max(in_flight, batch_size) + batch_size - 1 and under_way == 0
+    assert most >= min(in_flight, 2)
 
 
 @pytest.mark.parametrize(

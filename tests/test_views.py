@@ -12,6 +12,7 @@ from datareader.sampling import segment_indices
 from datareader.transforms import CROPS, View, center_view
 from evaluation.predictions import probability_table
 from inference.engines.eager import EagerPaddle
+from inference.engines.engine import AtOnce
 from inference.predict import predict
 from models.registry import create_model
 
@@ -105,13 +106,14 @@ def test_views_are_averaged_and_chunks_do_not_matter(video, classifier):
     whole, features = classify(classifier, reader, 3, None)
     calls = []
 
-    def counting(frames):
-        calls.append(len(frames))
-        return classifier(frames)
+    class Counting(AtOnce):
+        def __call__(self, frames):
+            calls.append(len(frames))
+            return classifier(frames)
 
     for max_frames, sizes in ((8, [2] * 9), (20, [5, 5, 5, 3]), (1, [1] * 18)):
         calls.clear()
-        chunked, chunked_features = classify(counting, reader, 3, max_frames)
+        chunked, chunked_features = classify(Counting(), reader, 3, max_frames)
         assert calls == sizes  # clips of 4 frames; a clip is never split
         assert np.abs(chunked - whole).max() < 1e-6
         assert np.allclose(chunked_features, features, rtol=1e-4)

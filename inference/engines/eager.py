@@ -4,7 +4,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from inference.engines.engine import Classified, Running
+from inference.engines.engine import AtOnce, Classified, Running
 
 
 class WithSoftmax(nn.Layer):
@@ -24,7 +24,7 @@ class WithSoftmax(nn.Layer):
         return F.softmax(self.model.fc(features), axis=1), features
 
 
-class EagerPaddle:
+class EagerPaddle(AtOnce):
     """Runs a model on Paddle's current device.
 
     Args:

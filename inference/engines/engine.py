@@ -1,6 +1,7 @@
 """What every engine is: frames in, probabilities and features out."""
 
 import importlib.util
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -45,9 +46,25 @@ class Engine(Protocol):
 
     title: str
     """Engine, version and where it runs, for people."""
+    in_flight: int
+    """Clips that should be started before the answer to the first is waited for, to keep it busy."""
 
     def __call__(self, frames: paddle.Tensor) -> Classified:
         """uint8 (N, T, 3, H, W) -> what it says of each."""
+
+    def start(self, frames: paddle.Tensor) -> Callable[[], Classified]:
+        """Begin with uint8 (N, T, 3, H, W); what is returned waits for the answer."""
+
+
+class AtOnce:
+    """How an engine starts that has one request at a time: it answers before it returns."""
+
+    in_flight = 1
+
+    def start(self, frames: paddle.Tensor) -> Callable[[], Classified]:
+        """Begin with uint8 (N, T, 3, H, W); what is returned gives the answer."""
+        answer = self(frames)
+        return lambda: answer
 
 
 def missing_packages(*packages: str) -> list[str]:

@@ -5,13 +5,13 @@ from typing import Any
 
 import paddle
 
-from inference.engines.engine import Classified, Running, missing_packages
+from inference.engines.engine import AtOnce, Classified, Running, missing_packages
 
 INSTALL_ONNX = "pip install -r requirements-onnx.txt"
 CUDA = "CUDAExecutionProvider"
 
 
-class OnnxRuntime:
+class OnnxRuntime(AtOnce):
     """Runs an .onnx file; on a GPU if one is asked for, which needs onnxruntime-gpu but no Paddle for GPUs.
 
     Args:

@@ -4,6 +4,7 @@ The folder holds model.xml, its weights model.bin, export.json (see `ExportCard`
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from inference.engines.engine import CARD_FILE, MODEL_STEM, Classified, Running,
 
 MODEL_FILE = f"{MODEL_STEM}.xml"
 INSTALL_OPENVINO = "pip install -r requirements-openvino.txt"
+OUTPUTS = ("probabilities", "features")
 HINTS = {"float32": "f32", "bf16": "bf16"}
 """What OpenVINO calls a precision. What an int8 model leaves is computed as the processor likes it."""
 
@@ -21,8 +23,8 @@ HINTS = {"float32": "f32", "bf16": "bf16"}
 class OpenVino:
     """Runs an exported folder.
 
-    Clips that come one at a time are computed one after another by all threads. Of several, each of OpenVINO's streams
-    computes a part, as requests that are in flight together.
+    Clips that come one at a time are computed one after another by all threads. Otherwise each of OpenVINO's streams
+    has requests of its own, which are in flight together: the parts of a batch, or batch after batch.
 
     Args:
         folder: what export.py wrote.
@@ -57,24 +59,34 @@ class OpenVino:
             raise ValueError(
                 f"{folder}: cannot be opened by OpenVINO: {str(error).strip().splitlines()[-1]}"
             ) from error
-        num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._requests = [compiled.create_infer_request() for _ in range(num_requests)]
+        self._compiled = compiled
+        self._num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._free: list[Any] = []
+        self.in_flight = 1 if running.one_by_one else self._num_requests + 1
         self.title = f"OpenVINO {openvino.__version__.split('-')[0]}, {running.where()}"
 
     def __call__(self, frames: paddle.Tensor) -> Classified:
         """uint8 (N, T, 3, H, W) -> what it says of each."""
+        return self.start(frames)()
+
+    def start(self, frames: paddle.Tensor) -> Callable[[], Classified]:
+        """Begin with uint8 (N, T, 3, H, W), each request with a part; what is returned waits for the answer."""
         clips = frames.numpy()
-        parts = np.array_split(clips, min(len(self._requests), len(clips)))
-        busy = self._requests[: len(parts)]
-        for request, part in zip(busy, parts, strict=True):
+        parts = np.array_split(clips, min(self._num_requests, len(clips)))
+        requests = [self._free.pop() if self._free else self._compiled.create_infer_request() for _ in parts]
+        for request, part in zip(requests, parts, strict=True):
             request.start_async({"frames": part}, share_inputs=True)
-        for request in busy:
-            request.wait()
-        probabilities, features = (
-            np.concatenate([request.get_tensor(name).data for request in busy])
-            for name in ("probabilities", "features")
-        )
-        return Classified(probabilities, features)
+
+        def wait() -> Classified:
+            for request in requests:
+                request.wait()
+            outputs = ([request.get_tensor(name).data for request in requests] for name in OUTPUTS)
+            answer = Classified(*map(np.concatenate, outputs))
+            self._free.extend(requests)
+            del parts[:]  # which the requests have read until now
+            return answer
+
+        return wait
 
     @staticmethod
     def has_bf16() -> bool:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import paddle
 
-from inference.engines.engine import CARD_FILE, MODEL_STEM, Classified, Running
+from inference.engines.engine import CARD_FILE, MODEL_STEM, AtOnce, Classified, Running
 
 WORKSPACE_BYTES = 1 << 30  # TensorRT's
 LARGEST_TENSORRT_SHAPE = (64, 25)  # clips, frames
 
 
-class PaddleInference:
+class PaddleInference(AtOnce):
     """Runs an exported folder.
 
     Args:
