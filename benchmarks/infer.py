@@ -6,18 +6,18 @@
     python benchmarks/infer.py --batch_sizes 4 --threads 2 --rounds 1 --soak_clips 1000     # does the memory stay?
 
 The engines run the same model on the same frames, each in a process of its own, since they change each other's threads.
-They take turns, so that a noisy machine blurs the speeds more than their ratio. Eager Paddle in float32 is always
-measured: the others are compared with it. The weights are random, with a batch norm that fits real frames; int8 is
-calibrated on the clips that are measured. What cannot be measured here is named, with what it needs. The rows:
+They take turns, so that a noisy machine blurs the speeds more than their ratio; all open, they take 8 GB. Eager Paddle
+in float32 is always measured: the others are compared with it. The weights are random, with a batch norm that fits real
+frames; int8 is calibrated on the clips that are measured. What cannot be measured here is named, with the reason. The
+rows:
 
-- "model": the model alone, frames in memory; the memory is the process's at its highest, Paddle, which all have,
-  included.
-- "mp4": three batches from files, read by a worker process that starts first.
-- "end to end": as infer.py classifies a list, with as many workers as it starts. With --soak_clips its memory growth is
-  what the resident memory is higher after so many clips more.
+- "model": the model alone, frames in memory. The memory is the process's at its highest, with Paddle, which all load.
+- "mp4": three batches from files, read by one worker process, whose start counts.
+- "end to end": as infer.py classifies a list, with as many workers as it starts. With --soak_clips, the memory growth
+  is by how much the resident memory is higher after so many clips more.
 - "cold start, converting" and "cold start, cached": infer.py for one clip, from the command to its end, without the
-  converted model and with it. What it loads from the disk is in the system's cache. There is none for PyTorch, and
-  nothing to convert for eager Paddle.
+  converted model and with it. The programs themselves are in the system's cache. PyTorch has no such rows, and eager
+  Paddle nothing to convert.
 
 Every row is also a JSON line, before the table. ONNX Runtime needs requirements-onnx.txt, OpenVINO
 requirements-openvino.txt, PyTorch pip install torch.
@@ -78,9 +78,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive_int, default=5, help="of each engine (default: %(default)s)")
     parser.add_argument(
         "--soak_clips", type=command_line.whole_number(0), default=0,
-        help="clips after which the memory is looked at again (default: 0, not at all)",
+        help="clips after which the memory is looked at again; needs Linux (default: 0, not at all)",
     )  # fmt: skip
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.soak_clips and not Path("/proc/self/statm").is_file():
+        parser.error("--soak_clips needs Linux, which tells a process's memory")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -260,7 +263,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     ordered = sorted(rows, key=lambda row: [*WHATS, CONVERTING, CACHED].index(row["what"]))
     columns = {title: key for title, key in COLUMNS.items() if any(row[key] is not None for row in rows)}
-    return tabulate([[row[key] for key in columns.values()] for row in ordered], list(columns), "github")
+    formats = [".1e" if key == "max_diff" else "g" for key in columns.values()]
+    return tabulate([[row[key] for key in columns.values()] for row in ordered], list(columns), "github", formats)
 
 
 if __name__ == "__main__":

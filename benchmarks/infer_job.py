@@ -152,7 +152,7 @@ def read(config: Config, num_clips: int, batch_size: int, num_workers: int):
 
 
 def memory_now_mb() -> float:
-    """Of this process: its resident memory; 0 where nothing tells it."""
+    """The resident memory of this process; 0 where nothing tells it, that is, not on Linux."""
     path = Path("/proc/self/statm")
     pages = int(path.read_text().split()[1]) if path.is_file() else 0
     return round(pages * resource.getpagesize() / 1e6, 1)
