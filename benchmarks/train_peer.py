@@ -36,7 +36,6 @@ WARM_UP_STEPS = 3
 PAUSE_SEC = 0.3  # before a turn: the threads of the other one go on spinning for a while, to be at hand
 NUM_CLASSES = 400
 RATE, MOMENTUM, WEIGHT_DECAY = 0.001, 0.9, 1e-4
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 REPEATS = 7  # of an operator alone
 
@@ -224,11 +223,11 @@ class TorchPeer:
     def __init__(self, args: argparse.Namespace):
         import torch
 
-        from benchmarks.torch_tsn import TSN
+        from benchmarks.torch_resnet import TSN
 
         torch.set_num_threads(args.threads)
         torch.manual_seed(0)
-        self.model = TSN(args.num_layers, NUM_CLASSES, MEAN, STD)
+        self.model = TSN(NUM_CLASSES, args.num_layers)
         self.optimizer = torch.optim.SGD(self.model.parameters(), RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
         shape = (args.clips, args.seg_num, 3, args.target_size, args.target_size)
         self.frames = (torch.rand(shape) * 255).to(torch.uint8)
