@@ -55,9 +55,10 @@ def prepare(folder: str, clips: list[str], overrides: list[str], contenders: lis
     fit_batch_norm(model, next(read(config, len(clips), len(clips), 0)).frames)
     paddle.save(model.state_dict(), str(place / WEIGHTS))
     cost = model_cost(model, 1, config.infer.target_size)
+    gmacs = cost.clip_gmacs(config.infer.seg_num)
     title = (
         f"ResNet-{config.model.num_layers}, {config.infer.seg_num} segments of {config.infer.target_size} px, "
-        f"{config.model.num_classes} classes: {cost.clip_gmacs(config.infer.seg_num):.2f} billion multiply-adds (papers' FLOPs) per clip, "
+        f"{config.model.num_classes} classes: {gmacs:.2f} billion multiply-adds (papers' FLOPs) per clip, "
         f"{cost.num_parameters / 1e6:.2f} million parameters"
     )
     found, missing = [], []
