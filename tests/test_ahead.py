@@ -11,6 +11,7 @@ import pytest
 from conftest import clip_reader
 from datareader.ahead import read_ahead
 from datareader.stream import PlayedFrame
+from inference.engines.engine import AtOnce
 from inference.windows import Cutting, _classified
 
 
@@ -93,12 +94,13 @@ def test_an_item_comes_before_the_next_one_is_there():
 def test_where_an_engine_fails_no_window_is_waited_for():
     """The second window of this camera, whose clock stands still, is never over."""
 
-    def fail(frames):
-        raise MemoryError
+    class Failing(AtOnce):
+        def __call__(self, frames):
+            raise MemoryError
 
     picture = np.zeros((48, 64, 3), np.uint8)
     camera = (PlayedFrame(min(number / 25, 1.5), lambda: picture) for number in itertools.count())
-    session = SimpleNamespace(engine=fail, max_frames=None)
+    session = SimpleNamespace(engine=Failing(), max_frames=None)
     with pytest.raises(MemoryError):
         next(_classified(session, clip_reader([], short_size=48, target_size=32), camera, Cutting(1, 1, 1)))
     assert threads() == []
