@@ -27,7 +27,7 @@ from datareader.loader import Loader  # noqa: E402
 from datareader.records import Record, read_list  # noqa: E402
 from inference.choice import EAGER, Wish  # noqa: E402
 from inference.cost import model_cost  # noqa: E402
-from inference.engines.engine import Classified, Engine  # noqa: E402
+from inference.engines.engine import Engine  # noqa: E402
 from inference.predict import predict  # noqa: E402
 from inference.session import begin_session  # noqa: E402
 from models.build import build_model  # noqa: E402
@@ -136,8 +136,7 @@ def open_torch(config: Config, folder: Path, precision: str) -> Engine:
 
     model = TSN(config.model.num_classes, config.model.num_layers)
     load_from_paddle(model, read_weights(folder / WEIGHTS).arrays)
-    engine = TorchEngine(model, threads_each(), precision)
-    return lambda frames: Classified(*engine(frames))
+    return TorchEngine(model, threads_each(), precision)
 
 
 def records(config: Config, num_clips: int) -> list[Record]:

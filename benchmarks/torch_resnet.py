@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from inference.engines.engine import AtOnce, Classified
 from models.resnet import STAGE_BLOCKS, STAGE_CHANNELS
 
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -120,7 +121,7 @@ def load_from_paddle(model: TSN, state: dict[str, np.ndarray]) -> None:
     model.load_state_dict(found)  # refuses what does not fit; that Paddle counts no batches, it takes
 
 
-class TorchEngine:
+class TorchEngine(AtOnce):
     """Classifies as the engines of inference/ do.
 
     Args:
@@ -130,12 +131,13 @@ class TorchEngine:
 
     def __init__(self, model: TSN, num_threads: int, precision: str):
         torch.set_num_threads(num_threads)
+        self.title = f"PyTorch {torch.__version__}"
         self._model, self._is_bf16 = model.eval(), precision == "bf16"
 
     @torch.inference_mode()
-    def __call__(self, frames: Any) -> tuple[np.ndarray, np.ndarray]:
-        """A Paddle tensor, uint8 (N, T, 3, H, W) -> probabilities and features, float32."""
+    def __call__(self, frames: Any) -> Classified:
+        """A Paddle tensor, uint8 (N, T, 3, H, W) -> what it says of each."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self._is_bf16):
             features = self._model.features(torch.from_numpy(frames.numpy()))
             logits = self._model.fc(features)
-        return F.softmax(logits.float(), 1).numpy(), features.float().numpy()
+        return Classified(F.softmax(logits.float(), 1).numpy(), features.float().numpy())
