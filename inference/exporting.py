@@ -68,7 +68,15 @@ def missing_for(name: str, precision: str) -> list[str]:
 def versions_for(name: str, precision: str) -> dict[str, str]:
     """Package -> version of all that an export's content depends on."""
     packages = [*PACKAGES[name], *(QUANTIZERS.get(name, ()) if precision == "int8" else ())]
-    return {"paddle": paddle.__version__} | {package: importlib.metadata.version(package) for package in packages}
+    return {"paddle": paddle.__version__} | {package: _version(package) for package in packages}
+
+
+def _version(package: str) -> str:
+    """That of the package, or of its build for GPUs, which goes by another name."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(f"{package}-gpu")
 
 
 def write_export(

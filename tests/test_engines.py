@@ -1,5 +1,6 @@
 """Which engine classifies, and that all of them say what the weights say."""
 
+import importlib.metadata
 import importlib.util
 
 import numpy as np
@@ -18,6 +19,7 @@ from inference.choice import EAGER, Wish, choose_engine, is_worth_converting
 from inference.engines.engine import Classified
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.engines.openvino_runtime import OpenVino
+from inference.exporting import versions_for
 from inference.predict import predict
 from inference.session import begin_session, open_session
 from models.registry import create_model
@@ -250,6 +252,18 @@ def test_onnx_runtime_uses_a_gpu_without_a_paddle_for_gpus(weights, small_set, m
     assert ("CUDAExecutionProvider", {"device_id": 0}) in asked[-1] and session.engine.title.endswith("GPU")
     assert paddle.device.get_device() == "cpu"
     assert OnnxRuntime.has_cuda()
+
+
+def test_the_build_for_gpus_counts_as_the_package(monkeypatch):
+    version = importlib.metadata.version
+
+    def only_for_gpus(name):
+        if name == "onnxruntime":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.22.0" if name == "onnxruntime-gpu" else version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", only_for_gpus)
+    assert versions_for("onnx", "float32")["onnxruntime"] == "1.22.0"
 
 
 @pytest.mark.parametrize(("users", "threads"), [("", 8), ("3", 3), ("0", 8), ("many", 8)])
