@@ -35,6 +35,8 @@ class StopRequest:
         self._what_follows = what_follows
         self.signal_number = 0
         """The first signal's number; 0: none has come."""
+        self.is_over = False
+        """Whether the context has ended."""
         self._first_sec = 0.0
         self._is_launched = "PADDLE_TRAINER_ID" in os.environ
         self._handlers: dict[int, Any] = {}
@@ -44,6 +46,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.is_over = True
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -60,10 +63,11 @@ class StopRequest:
 def lines_until_stopped(descriptor: int, stop: StopRequest) -> Iterator[str]:
     """The lines of a pipe or a terminal, each as soon as it is there, to the end or until a stop is asked for.
 
+    They end with the context of `stop` too: a thread that waits for one would keep the process that an error ends.
     Reading through Python's file objects would go on waiting for a line after the signal.
     """
     rest = b""
-    while not stop.signal_number:
+    while not stop.signal_number and not stop.is_over:
         if not select.select([descriptor], [], [], LOOK_UP_SEC)[0]:
             continue
         content = os.read(descriptor, 1 << 16)

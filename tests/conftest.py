@@ -16,6 +16,7 @@ from datareader.reader import ClipReader, Decoding
 from datareader.records import Record
 from datareader.sampling import Sampling
 from datareader.transforms import RandomView, Views
+from models.registry import create_model
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it runs behind; tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -159,6 +160,17 @@ def small_flags(folder: Path, **overrides) -> list[str]:
         keys |= {f"{section}.short_size": SIDE + 8, f"{section}.target_size": SIDE, f"{section}.num_reader_threads": 1}
     keys |= {key.replace("__", "."): value for key, value in overrides.items()}
     return SMALL_MODEL + [part for key, value in keys.items() for part in ("-o", f"{key}={value}")]
+
+
+def write_random_weights(folder: Path, side: int = SIDE) -> Path:
+    """Weights of a ResNet-18 for NUM_CLASSES classes whose answers differ from video to video."""
+    paddle.seed(3)
+    model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
+    model.train()  # batch norm takes up what it sees
+    model(paddle.randint(0, 256, [4, 3, 3, side, side]).astype("uint8"))
+    path = folder / "small.pdparams"
+    paddle.save(model.state_dict(), str(path))
+    return path
 
 
 @pytest.fixture(scope="session")

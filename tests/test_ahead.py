@@ -1,6 +1,7 @@
 """Reading ahead in a thread: the order, the errors and the end are those of reading one after the other."""
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 from conftest import clip_reader
 from datareader.ahead import read_ahead
 from datareader.stream import PlayedFrame
+from distributed.signals import StopRequest, lines_until_stopped
 from inference.engines.engine import AtOnce
 from inference.windows import Cutting, _classified
 
@@ -104,3 +106,24 @@ def test_where_an_engine_fails_no_window_is_waited_for():
     with pytest.raises(MemoryError):
         next(_classified(session, clip_reader([], short_size=48, target_size=32), camera, Cutting(1, 1, 1)))
     assert threads() == []
+
+
+def test_an_error_ends_the_wait_for_the_next_line():
+    """As in infer.py --stdin, where nobody types any more."""
+    readable, writable = os.pipe()
+
+    def fail_at_the_first() -> None:
+        with StopRequest() as stop:
+            lines = read_ahead(lines_until_stopped(readable, stop))
+            os.write(writable, b"one\n")
+            for line in lines:
+                raise MemoryError(line)
+
+    with pytest.raises(MemoryError, match="one") as failure:  # whose traceback keeps the generator
+        fail_at_the_first()
+    waiting = [thread for thread in threading.enumerate() if thread.name.startswith("read ahead")]
+    for thread in waiting:
+        thread.join(10)
+    assert failure and not any(thread.is_alive() for thread in waiting)
+    os.close(readable)
+    os.close(writable)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common import checksums
-from conftest import NUM_CLASSES, SIDE, small_flags
+from conftest import SIDE, small_flags, write_random_weights
 from inference import build, choice, converted
 from inference.converted import cache_folder, entry_key, has_entry, open_converted
 
@@ -185,7 +185,7 @@ def test_where_nothing_can_be_kept_auto_goes_on_and_a_named_engine_ends(small_se
     (tmp_path / "a file").write_text("")
     monkeypatch.setenv("TSN_ENGINE_CACHE", str(tmp_path / "a file"))
     monkeypatch.setattr(choice, "GMACS_WORTH_CONVERTING", 0)
-    weights = random_weights(tmp_path)
+    weights = write_random_weights(tmp_path)
     flags = [*small_flags(small_set), f"--weights={weights}", f"--save_dir={tmp_path}"]
     assert len(infer.main(flags)) == 7
     assert "cannot keep the converted model here (File exists)" in caplog.text
@@ -193,18 +193,8 @@ def test_where_nothing_can_be_kept_auto_goes_on_and_a_named_engine_ends(small_se
         infer.main([*flags, "--engine=openvino"])
 
 
-def random_weights(folder: Path) -> Path:
-    import common.startup  # noqa: F401  isort: skip
-    import paddle
-
-    from models.registry import create_model
-
-    paddle.save(create_model("TSN", num_classes=NUM_CLASSES, num_layers=18).state_dict(), str(folder / "w.pdparams"))
-    return folder / "w.pdparams"
-
-
 def test_other_weights_sizes_and_engines_are_other_entries(small_set, tmp_path):
-    weights, keys = random_weights(tmp_path), set()
+    weights, keys = write_random_weights(tmp_path), set()
     for number, (engine, size) in enumerate([("openvino", SIDE), ("openvino", 2 * SIDE), ("paddle", SIDE)]):
         overrides = [*(flag for flag in small_flags(small_set)[1:] if flag != "-o"), f"INFER.target_size={size}",
                      f"INFER.short_size={2 * SIDE}"]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import common.startup  # noqa: F401
 import infer
 from common import processes
-from conftest import NUM_CLASSES, SIDE, clip_reader, small_flags
+from conftest import NUM_CLASSES, SIDE, clip_reader, small_flags, write_random_weights
 from datareader.loader import Loader
 from datareader.records import read_list
 from evaluation.predictions import Prediction
@@ -22,7 +22,6 @@ from inference.engines.openvino_runtime import OpenVino
 from inference.exporting import versions_for
 from inference.predict import predict
 from inference.session import begin_session, open_session
-from models.registry import create_model
 
 ENGINES = [EAGER, *exported.ENGINES]
 
@@ -30,13 +29,7 @@ ENGINES = [EAGER, *exported.ENGINES]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Random weights whose answers are not all the same."""
-    paddle.seed(3)
-    model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
-    model.train()
-    model(paddle.randint(0, 256, [4, 3, 3, SIDE, SIDE]).astype("uint8"))
-    path = tmp_path_factory.mktemp("weights") / "small.pdparams"
-    paddle.save(model.state_dict(), str(path))
-    return path
+    return write_random_weights(tmp_path_factory.mktemp("weights"))
 
 
 def said(flags: list[str]) -> list[Prediction]:

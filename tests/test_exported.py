@@ -20,7 +20,7 @@ import export
 import infer
 import test as test_verb
 from common import checksums
-from conftest import NUM_CLASSES, SIDE, small_flags
+from conftest import NUM_CLASSES, SIDE, small_flags, write_random_weights
 from inference import comparing, exporting
 from inference.engines.eager import EagerPaddle
 from inference.engines.engine import CARD_FILE, Running
@@ -37,13 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Random weights whose answers are not all the same."""
-    paddle.seed(3)
-    model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
-    model.train()
-    model(paddle.randint(0, 256, [4, 3, 3, SIDE, SIDE]).astype("uint8"))
-    path = tmp_path_factory.mktemp("weights") / "small.pdparams"
-    paddle.save(model.state_dict(), str(path))
-    return path
+    return write_random_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import paddle
 import pytest
 
 import export
 import infer
-from conftest import NUM_CLASSES, SMALL_MODEL, clip_reader, grey_frames, write_video
+from conftest import SMALL_MODEL, clip_reader, grey_frames, write_random_weights, write_video
 from datareader.records import Record
 from datareader.transforms import CROPS
 from inference import exporting, preprocess, recipe
 from inference.exported import read_card
 from kinds import KINDS
-from models.registry import create_model
 
 SIDE = 64
 FLAGS = [*SMALL_MODEL, "-o", "INFER.seg_num=3", "-o", "INFER.short_size=72", "-o", f"INFER.target_size={SIDE}"]
@@ -43,13 +41,7 @@ assert not any(name.split(".")[0] in ("datareader", "inference", "common", "conf
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     """Random weights whose answers differ from video to video."""
-    paddle.seed(3)
-    model = create_model("TSN", num_classes=NUM_CLASSES, num_layers=18)
-    model.train()
-    model(paddle.randint(0, 256, [4, 3, 3, SIDE, SIDE]).astype("uint8"))
-    path = tmp_path_factory.mktemp("weights") / "small.pdparams"
-    paddle.save(model.state_dict(), str(path))
-    return path
+    return write_random_weights(tmp_path_factory.mktemp("weights"), SIDE)
 
 
 @pytest.fixture(scope="module")
