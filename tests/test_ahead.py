@@ -1,9 +1,11 @@
 """Reading ahead in a thread: the order, the errors and the end are those of reading one after the other."""
 
 import itertools
-import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +14,10 @@ import pytest
 from conftest import clip_reader
 from datareader.ahead import read_ahead
 from datareader.stream import PlayedFrame
-from distributed.signals import StopRequest, lines_until_stopped
 from inference.engines.engine import AtOnce
 from inference.windows import Cutting, _classified
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def threads() -> list[str]:
@@ -108,22 +111,26 @@ def test_where_an_engine_fails_no_window_is_waited_for():
     assert threads() == []
 
 
+FAILS_AT_THE_FIRST = """
+import sys
+from datareader.ahead import read_ahead
+from distributed.signals import StopRequest, lines_until_stopped
+
+def use():
+    with StopRequest() as stop:
+        lines = read_ahead(lines_until_stopped(sys.stdin.fileno(), stop))
+        for line in lines:
+            raise MemoryError(line)
+use()
+"""
+
+
 def test_an_error_ends_the_wait_for_the_next_line():
     """As in infer.py --stdin, where nobody types any more."""
-    readable, writable = os.pipe()
-
-    def fail_at_the_first() -> None:
-        with StopRequest() as stop:
-            lines = read_ahead(lines_until_stopped(readable, stop))
-            os.write(writable, b"one\n")
-            for line in lines:
-                raise MemoryError(line)
-
-    with pytest.raises(MemoryError, match="one") as failure:  # whose traceback keeps the generator
-        fail_at_the_first()
-    waiting = [thread for thread in threading.enumerate() if thread.name.startswith("read ahead")]
-    for thread in waiting:
-        thread.join(10)
-    assert failure and not any(thread.is_alive() for thread in waiting)
-    os.close(readable)
-    os.close(writable)
+    program = [sys.executable, "-c", FAILS_AT_THE_FIRST]
+    process = subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(b"one\n")
+    process.stdin.flush()
+    assert b"MemoryError: one" in process.stderr.read()  # to its end; stdin stays open
+    assert process.wait(20) == 1
+    process.stdin.close()
