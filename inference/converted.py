@@ -83,7 +83,8 @@ def open_converted(key: str, convert: Callable[[Path], object], open_entry: Call
                         checksums.record(hidden)
             os.utime(entry)
             opened = open_entry(entry)
-        _make_room(folder, entry)
+        with contextlib.suppress(FileNotFoundError):  # another process makes room as well
+            _make_room(folder, entry)
     return opened
 
 

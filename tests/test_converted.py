@@ -106,6 +106,16 @@ def test_one_that_is_being_opened_is_left(monkeypatch):
     assert open_converted("key", write, open_slowly) == "a model"
 
 
+def test_two_that_make_room_at_once_do_not_meet(monkeypatch):
+    def gone(path: Path) -> None:
+        raise FileNotFoundError(path)
+
+    open_converted("old", write, read)
+    monkeypatch.setattr(converted, "MOST_BYTES", 0)
+    monkeypatch.setattr(converted, "remove", gone)
+    assert open_converted("new", write, read) == "a model"
+
+
 def test_two_at_once_make_one(caplog):
     made, is_under_way, go_on = [], threading.Event(), threading.Event()
 
