@@ -153,7 +153,7 @@ class Conversion:
     """
 
     def __init__(self, source: Source, engine: str, precision: str, calibration: str | None):
-        self._source, self._engine, self._precision = source, engine, precision
+        self._source, self._engine = source, engine
         self._calibration = calibration_list(source.config, calibration) if precision == "int8" else None
         model, section = source.config.model, getattr(source.config, source.mode)
         seen = [section.seg_num or model.seg_num, section.short_size, section.crop]

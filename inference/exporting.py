@@ -92,10 +92,11 @@ def write_export(
         What to open: the folder, or the file in it.
     """
     if name == "paddle":
-        write_paddle(model, folder, card)
+        _write_program(model, folder, card)
+        _finish_folder(folder, card)
         return folder
     source = folder / "paddle"
-    write_paddle(model, source, card)
+    _write_program(model, source, card)
     try:
         if name == "onnx":
             return _write_onnx_export(source, folder / ONNX_FILE, card, calibration)
@@ -104,28 +105,16 @@ def write_export(
         shutil.rmtree(source)
 
 
-def write_paddle(model: nn.Layer, folder: Path, card: ExportCard) -> None:
-    """Write a Paddle inference model into a folder that is not there yet."""
+def _write_program(model: nn.Layer, folder: Path, card: ExportCard) -> None:
+    """Write a model as Paddle's program and weights alone into a folder that is not there yet."""
     folder.mkdir(parents=True)
     model.eval()
     spec = paddle.static.InputSpec(list(card.clip_shape), "uint8", name="frames")
     paddle.jit.save(paddle.jit.to_static(WithSoftmax(model), [spec], full_graph=True), str(folder / MODEL_STEM))
-    _finish_folder(folder, card)
-
-
-def write_onnx(paddle_folder: Path, path: Path) -> None:
-    """Convert what `write_paddle` wrote into an ONNX file, card included.
-
-    Raises:
-        ValueError: paddle2onnx is not installed, or not the one for this Paddle.
-    """
-    check_format("onnx", "float32")
-    _convert_to_onnx(paddle_folder, path)
-    _add_card(path, (paddle_folder / CARD_FILE).read_text(encoding="utf-8"))
 
 
 def _write_onnx_export(source: Path, target: Path, card: ExportCard, calibration: list[np.ndarray] | None) -> Path:
-    _convert_to_onnx(source, target)
+    convert_to_onnx(source, target)
     if calibration is not None:
         from inference.quantizing import quantize_onnx
 
@@ -140,7 +129,7 @@ def _write_onnx_export(source: Path, target: Path, card: ExportCard, calibration
 def _write_openvino_export(source: Path, folder: Path, card: ExportCard, calibration: list[np.ndarray] | None) -> Path:
     import openvino
 
-    _convert_to_onnx(source, source / ONNX_FILE)
+    convert_to_onnx(source, source / ONNX_FILE)
     model = core_of_process().read_model(source / ONNX_FILE)
     if calibration is not None:
         from inference.quantizing import quantize_openvino
@@ -164,7 +153,8 @@ def _card_text(card: ExportCard) -> str:
     return json.dumps(card._asdict(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _convert_to_onnx(paddle_folder: Path, path: Path) -> None:
+def convert_to_onnx(paddle_folder: Path, path: Path) -> None:
+    """Convert a Paddle inference model into an ONNX file, without a card."""
     import onnx
     import paddle2onnx
 

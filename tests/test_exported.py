@@ -246,7 +246,7 @@ def test_onnx_is_written_without_installing_anything_and_the_same_in_every_folde
     for name in ("plain", "with a space"):
         folder = tmp_path / name / "folder"
         shutil.copytree(exports["paddle"], folder)
-        exporting.write_onnx(folder, tmp_path / name / "model.onnx")
+        exporting.convert_to_onnx(folder, tmp_path / name / "model.onnx")
         graph = onnx.load(tmp_path / name / "model.onnx").graph  # names have numbers that go on within a process
         nodes, weights = [node.op_type for node in graph.node], [one.raw_data for one in graph.initializer]
         contents.append((nodes, weights))
