@@ -15,7 +15,7 @@ from common.whole_file import prepare_save_dir
 from config import Config, dump_config
 from datareader.build import build_loader, build_records
 from datareader.loader import Loader
-from datareader.overview import overlap_warning, report_list
+from datareader.overview import overlap_warning, report_list, untrained_warning
 from datareader.records import RecordList
 from datareader.unreadable import UnreadableVideos
 from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
@@ -33,6 +33,7 @@ from training.optimizer import (
     restore_optimizer,
     steps_per_epoch,
 )
+from training.overfit import first_batches
 from training.precision import Precision
 from training.resume import AUTO, check_network, choose_checkpoint, resumed_state
 from training.run import TRAINED, Run
@@ -43,7 +44,7 @@ logger = logging.getLogger("train")
 
 @contextmanager
 def open_checkpoints(save_dir: Path, config: Config, ranks: Ranks) -> Iterator[Checkpoints]:
-    """The checkpoints in --save_dir; while the context lasts, no other run may write there."""
+    """The checkpoints in --save_dir, tidied up; while the context lasts, no other run may write there."""
     goes_on = config.train.on_save_error == "continue"
     checkpoints = Checkpoints(save_dir, config.model.name, config.train.keep_last, goes_on)
     if ranks.rank != 0:
@@ -51,28 +52,39 @@ def open_checkpoints(save_dir: Path, config: Config, ranks: Ranks) -> Iterator[C
         return
     prepare_save_dir(save_dir)
     with checkpoints.alone():
+        checkpoints.tidy()
         yield checkpoints
 
 
 def build_run(
     config: Config,
     ranks: Ranks,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     *,
     resume: str | None,
     pretrain: str | None,
     seed: int | None,
     log_interval: int,
     valid_interval: int,
+    overfit_batches: int | None = None,
 ) -> Run:
-    """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags."""
-    path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
+    """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags.
+
+    Args:
+        checkpoints: None: nothing is saved, and `resume` is the path to go on from.
+    """
+    path = resume
+    if checkpoints:
+        path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
     saved = load_training_state(path) if path else None
     if saved:
         check_network(path, config)
     seed = seed if seed is not None else saved.seed if saved else 0
     seed_everything(seed)
-    lists = _read_lists(config, ranks, has_validation=valid_interval > 0)
+    lists = _read_lists(config, ranks, has_validation=valid_interval > 0 and not overfit_batches)
+    if overfit_batches:
+        few = first_batches(lists["train"], overfit_batches, config.train.batch_size, seed)
+        lists = {"train": few, "valid": few} if valid_interval else {"train": few}
     loaders = _start_loaders(config, lists, ranks, seed)  # before there are weights, which each worker would hold
     model, epoch_steps = build_model(config, config.train.channels_last), len(loaders["train"])
     state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=lists["train"].digest)
@@ -116,8 +128,10 @@ def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str,
     if ranks.rank == 0:
         for mode, records in lists.items():
             report_list(f"[{mode.upper()}]", getattr(config, mode).filelist, records, names)
-        if has_validation and (warning := overlap_warning(lists["train"], lists["valid"])):
-            logger.warning("[VALID] %s", warning)
+        if has_validation:
+            both = (lists["train"], lists["valid"])
+            for warning in filter(None, (overlap_warning(*both), untrained_warning(*both, names))):
+                logger.warning("[VALID] %s", warning)
     return lists
 
 
@@ -153,9 +167,11 @@ def _restore(learner: Learner, model: nn.Layer, saved: TrainingState, arrays: di
         model.set_state_dict(trained)
 
 
-def _open_metrics(checkpoints: Checkpoints, config: Config, ranks: Ranks) -> Metrics:
+def _open_metrics(checkpoints: Checkpoints | None, config: Config, ranks: Ranks) -> Metrics:
+    if checkpoints is None or ranks.rank != 0:
+        return Metrics(None)
     return Metrics(
-        checkpoints.save_dir / "metrics.jsonl" if ranks.rank == 0 else None,
+        checkpoints.save_dir / "metrics.jsonl",
         checkpoints.save_dir / "visualdl" if config.train.visualdl else None,
         checkpoints.goes_on,
     )
