@@ -185,7 +185,8 @@ class RecipeConfig(ReaderConfig):
     nesterov: bool = False
     """Nesterov's form of the momentum."""
     l2_weight_decay: float = 1e-4
-    """L2 penalty of SGD on every parameter; of AdamW the share, times the learning rate, that a step takes off; 0: off."""
+    """L2 penalty of SGD on every parameter; of AdamW the share, times the learning rate, that a step takes off; 0:
+    off."""
     decay_bn_and_bias: bool = True
     """Whether it counts for batch norm and biases too, as in the original."""
     head_rate: float | None = None
@@ -193,7 +194,8 @@ class RecipeConfig(ReaderConfig):
     clip_grad_norm: float | None = None
     """Largest L2 norm of all gradients together; a larger one is scaled down to it; none: off."""
     frozen_stages: int = 0
-    """Parts of the backbone, from its beginning, that stay as they are: 1 is the stem, 2 the first stage too; 0: off."""
+    """Parts of the backbone, from its beginning, that stay as they are: 1 is the stem, 2 the first stage too; 0:
+    off."""
     freeze_bn: Literal[True, False, "all_but_first"] = False
     """Batch norm uses the running statistics it started with and does not change them (small batches, fine-tuning):
     that of all layers, or, partial batch norm, of all but the network's first."""
@@ -205,7 +207,8 @@ class RecipeConfig(ReaderConfig):
 
     crop: Literal["random", "multi_scale", "random_resized"] = "random"
     """The part of a frame that is seen: "random", target_size as it is; "multi_scale", sides of 1, 0.875, 0.75 or 0.66
-    of short_size, at 13 places; "random_resized", 8 to 100 % of the area, sides 3:4 to 4:3; then sized to target_size."""
+    of short_size, at 13 places; "random_resized", 8 to 100 % of the area, sides 3:4 to 4:3; then
+    sized to target_size."""
     color_jitter: float = 0.0
     """How far brightness, contrast and saturation are changed, up to 1, by a factor from 1 - it to 1 + it; 0: off."""
     mixup: float | None = None
