@@ -52,8 +52,6 @@ class ModelConfig:
     num_layers: Literal[0, 1, 2, 18, 34, 50, 101, 152] = 50
     """Which of the family: a ResNet's depth, 50, 101 or 152 as the original, 18 and 34 for small data and CPUs; the
     number of an EfficientNet-Lite, 0, 1 or 2."""
-    dropout: float = 0.0
-    """Share of the features that each training step leaves out before the last layer; 0: off."""
     multi_label: bool = False
     """Whether a video may show several classes, or none: labels such as 3,7, sigmoids instead of a softmax, and mean
     average precision."""
@@ -74,7 +72,6 @@ class ModelConfig:
                 self.num_layers not in SIZES[self.backbone],
                 f"{self.backbone} has {join(SIZES[self.backbone])}",
             ),
-            ("dropout", not 0 <= self.dropout < 1, "it must be at least 0 and below 1"),
             outside(self, "num_classes", 1, MOST_CLASSES),
             outside(self, "seg_num", 1, MOST_SEGMENTS),
             outside(self, "seglen", 1, MOST_FRAMES),
@@ -217,6 +214,8 @@ class RecipeConfig(ReaderConfig):
     cutmix: float | None = None
     """The same for a square that is cut out of one and put into the other; with mixup, each is taken for half of the
     steps."""
+    dropout: float = 0.0
+    """Share of the features that each step leaves out before the last layer; 0: off."""
     label_smoothing: float = 0.0
     """Share of the truth that is spread over all classes; 0: off."""
     class_weights: Literal["off", "balanced"] | tuple[float, ...] = "off"
@@ -277,6 +276,7 @@ class RecipeConfig(ReaderConfig):
             ("color_jitter", not 0 <= self.color_jitter <= 1, "it must lie between 0 and 1"),
             ("mixup", not _is_share(self.mixup, 1000), "it must be above 0 and at most 1000, or none"),
             ("cutmix", not _is_share(self.cutmix, 1000), "it must be above 0 and at most 1000, or none"),
+            ("dropout", not 0 <= self.dropout < 1, "it must be at least 0 and below 1"),
             ("label_smoothing", not 0 <= self.label_smoothing < 1, "it must be at least 0 and below 1"),
             (
                 "class_weights",

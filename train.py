@@ -28,10 +28,10 @@ from distributed.ranks import say_threads, start
 from distributed.signals import Stopped, StopRequest
 from training.build import build_run, open_checkpoints
 from training.checkpoint import BEST
+from training.finite import NonFiniteLoss
 from training.log import table
 from training.resume import AUTO
 from training.run import Run, finish_epoch, is_validation_due, save_progress, train_epoch, validate
-from training.steps import NonFiniteLoss
 
 logger = logging.getLogger("train")
 

@@ -1,5 +1,6 @@
 """Config section -> the records, reader and loader of a mode: "train", "valid", "test" or "infer"."""
 
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from common.processes import cores_each, memory_bytes
 from config import Config, ViewsConfig
 from datareader.decode import check_decoder
 from datareader.loader import Loader
+from datareader.order import CLASS_BALANCED, Order, balanced_order, shuffled_order
 from datareader.reader import ClipReader, Decoding
 from datareader.records import Record, RecordList, read_list
 from datareader.sampling import Sampling
@@ -90,12 +92,19 @@ def build_loader(
     return Loader(
         reader,
         batch_size,
-        shuffle_seed=seed if is_training else None,
+        order=build_order(config, records, seed) if is_training else None,
         num_workers=num_workers,
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
         even_ranks=is_training,
     )
+
+
+def build_order(config: Config, records: RecordList, seed: int) -> Order:
+    """What training's epochs have, in which order."""
+    if config.train.sampling == CLASS_BALANCED:
+        return functools.partial(balanced_order, labels=records.labels, seed=seed)
+    return functools.partial(shuffled_order, num_clips=len(records), seed=seed)
 
 
 def _whole_shares(mode: str, batch_size: int, ranks: Ranks) -> int:
