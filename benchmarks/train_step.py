@@ -156,12 +156,12 @@ def make_batch(frames, labels):
 
 def make_loader(args: argparse.Namespace, ranks):
     """An epoch of as many steps as a round has."""
+    from datareader.augment import RandomView
     from datareader.loader import Loader
     from datareader.order import shuffled_order
     from datareader.reader import ClipReader, Decoding
     from datareader.records import Record
     from datareader.sampling import Sampling
-    from datareader.transforms import RandomView
 
     paths = [str(CLIPS / f"{number % NUM_CLIPS}.mp4") for number in range(STEPS * args.batch_size)]
     reader = ClipReader(
