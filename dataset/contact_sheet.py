@@ -27,7 +27,7 @@ def write_contact_sheet(path: Path, classes: dict[str, list[Image.Image]]) -> No
     Args:
         classes: {name: a picture of each clip, of the size CELL}.
     """
-    num_columns = COLUMNS if len(classes) <= MANY_CLASSES else MANY_COLUMNS
+    num_columns = min(COLUMNS if len(classes) <= MANY_CLASSES else MANY_COLUMNS, len(classes))
     wide, high = 2 * (CELL[0] + GAP) + 3 * GAP, 2 * (CELL[1] + GAP) + CAPTION + 3 * GAP
     rows = -(-len(classes) // num_columns)
     sheet = Image.new("RGB", (num_columns * wide + 2 * GAP, rows * high + GAP), PAPER)
