@@ -27,10 +27,10 @@ def listed_path(path: str, out: Path) -> str:
 def write_files(out: Path, texts: dict[str, str]) -> None:
     """Write {name below the folder: text}; whenever it is interrupted, each file is the old one or the new one."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
+        for folder in {(out / name).parent: None for name in texts}:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
         for name, text in texts.items():
-            (out / name).parent.mkdir(exist_ok=True)
             with whole_file(out / name) as file:
                 file.write(text.encode())
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from common.console import count
 from dataset.own.sources import Clip, called, refuse_all
 
 
@@ -18,7 +19,7 @@ def drop_repeats(clips: list[Clip], same_contents: list[list[str]]) -> tuple[lis
     by_content: dict[str, list[Clip]] = {}
     for clip in clips:
         by_content.setdefault(first_of.get(clip.path, clip.path), []).append(clip)
-    warnings, mistakes, dropped = [], [], set()
+    warnings, mistakes, dropped, num_in_both = [], [], set(), 0
     for first, *others in by_content.values():
         kept = {first.split: first}
         for clip in others:
@@ -30,6 +31,9 @@ def drop_repeats(clips: list[Clip], same_contents: list[list[str]]) -> tuple[lis
             elif clip.split in kept:
                 dropped.add(clip.place)
                 warnings.append(f"{called(clip)} is the same video as {called(kept[clip.split])}; it is listed once")
+            elif {first.split, clip.split} == {"val", "test"}:
+                kept[clip.split] = clip
+                num_in_both += 1
             else:
                 kept[clip.split] = clip
                 warnings.append(
@@ -37,6 +41,8 @@ def drop_repeats(clips: list[Clip], same_contents: list[list[str]]) -> tuple[lis
                     f"{clip.split}): what is measured there is known from training"
                 )
     refuse_all(mistakes, "such pairs")
+    if num_in_both:  # many data sets have one list for both
+        warnings.append(f"{count(num_in_both, 'video')} in val and in test: one is not independent of the other")
     return [clip for clip in clips if clip.place not in dropped], warnings
 
 

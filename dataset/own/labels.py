@@ -38,10 +38,8 @@ def number_classes(source: Source, label_file: Path | None) -> Labels:
     if len(labels.names) > MOST_CLASSES:
         raise ValueError(f"{len(labels.names):,} classes; MODEL.num_classes takes up to {MOST_CLASSES:,}")
     for name in labels.names:
-        if len(name.splitlines()) > 1 or name.encode(errors="replace").decode() != name:
-            raise ValueError(
-                f"class {name!r}: a label file has no line breaks or broken characters in names; rename it"
-            )
+        if name.splitlines() != [name] or name.encode(errors="replace").decode() != name:
+            raise ValueError(f"class {name!r}: a name in a label file is one line of whole characters; rename it")
     return labels
 
 
@@ -56,19 +54,18 @@ def _number_names(source: Source, names: list[str] | None, label_file: Path | No
 
 
 def _keep_numbers(source: Source, names: list[str] | None, label_file: Path | None) -> Labels:
-    places = {int(name): clip.place for clip in source.clips for name in clip.classes}
-    lowest, highest, warnings = min(places), max(places), []
-    starts_at_one = lowest == 1 and (names is None or highest == len(names))
-    if starts_at_one:
-        warnings.append(
-            f"labels begin at 1 (to {highest}), but training counts from 0: in the lists written here each is one less"
-        )
+    places = {name: clip.place for clip in source.clips for name in clip.classes}
+    lowest, highest = min(places, key=int), max(places, key=int)
+    starts_at_one = int(lowest) == 1 and (names is None or int(highest) == len(names))
     first = 1 if starts_at_one else 0
     limit = MOST_CLASSES if names is None else len(names)
     for label in (lowest, highest):
-        if not first <= label < first + limit:
-            known = f"the {limit} classes of {label_file}" if names else f"{first}..{limit - 1 + first}"
+        if not first <= int(label) < first + limit:
+            known = f"the {limit} classes of {label_file}" if names else f"0..{limit - 1}"
             raise ValueError(f"{places[label]}: label {label} is outside {known}; labels count from 0")
     if names is None:
-        names = [str(number) for number in range(first, highest + 1)]
-    return Labels(names, {str(number): number - first for number in places}, warnings)
+        names = [str(number) for number in range(first, int(highest) + 1)]
+    warnings = [
+        f"labels begin at 1, to {int(highest)}, and training counts from 0: the lists written here have one less"
+    ]
+    return Labels(names, {name: int(name) - first for name in places}, warnings if starts_at_one else [])

@@ -177,8 +177,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = args.out or default_out(args.inputs)
     claim_folder(out, args.inputs)
     classes = number_classes(source, args.labels)
+    for clip in source.clips:  # mistakes are told before the videos are read
+        listed_path(clip.path, out)
     if args.group_by:
-        checks.group_keys(source.clips, args.group_by)  # a mistake there is told before the videos are read
+        checks.group_keys(source.clips, args.group_by)
     warn(source.warnings + classes.warnings)
     clips, looks, left_out = read_videos(source, args)
     labels = {clip.place: tuple(sorted(classes.numbers[name] for name in clip.classes)) for clip in clips}

@@ -6,6 +6,8 @@ The recipe is that of configs/tsn_finetune.txt: a network that knows ImageNet or
 import textwrap
 from typing import Any, NamedTuple
 
+from common.console import printable
+
 FEW_CLIPS = 3000  # up to here a small network; more clips feed a larger one
 NUM_SEGMENTS = 8
 BATCH_SIZE = 8
@@ -143,7 +145,7 @@ def _parts(facts: Facts, backbone: str, size_px: int) -> int:
 
 def config_text(header: list[str], choices: list[Choice]) -> str:
     """An ini file: the header as comments, then each section's keys, a reason above each."""
-    lines = [f"# {line}".rstrip() for line in header]
+    lines = [f"# {printable(line)}".rstrip() for line in header]
     for section in dict.fromkeys(choice.section for choice in choices):
         lines += ["", f"[{section}]"]
         for choice in choices:

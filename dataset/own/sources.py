@@ -14,6 +14,7 @@ from dataset.list_files import SPLITS
 
 MISTAKES_SHOWN = 5
 ENDINGS_SHOWN = 3
+NUMBER = re.compile(r"[+-]?\d{1,18}")
 LABELLED = re.compile(r"(?P<path>.*\S)(?:\t\s*| )(?P<labels>[+-]?\d{1,18}(?:,\d{1,18})*)")
 """A list's line: the path, which may hold spaces, and a label or several."""
 
@@ -71,7 +72,7 @@ def read_inputs(paths: list[Path]) -> Source:
     unsplit = next((clip for clip in clips if not clip.split), None)
     if unsplit and any(clip.split for clip in clips):
         raise ValueError(f"{unsplit.place}: names no split, and other rows do; name one in each row, or in none")
-    return Source(clips, all(name.lstrip("+-").isdecimal() for clip in clips for name in clip.classes), [])
+    return Source(clips, all(NUMBER.fullmatch(name) for clip in clips for name in clip.classes), [])
 
 
 def refuse_all(mistakes: list[str], what: str) -> None:
