@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -225,8 +226,8 @@ def test_what_is_wrong_with_a_folder_is_told(videos, tmp_path, capsys):
     make(videos, f"--out={tmp_path / 'set'}")
     text = capsys.readouterr().out
     assert f"warning: {videos}/empty: holds no video; it is no class here" in text
-    assert f"warning: {videos}: 1 videos lie outside a class folder and are left out, loose.mp4 for one" in text
-    assert f"warning: {videos}/wave: 1 files are passed over, whose endings (.wmv) are not of videos" in text
+    assert f"warning: {videos}: outside a class folder, and left out: 1 video, loose.mp4 for one" in text
+    assert f"warning: {videos}/wave: passed over: 1 file with endings that no video has here: .wmv" in text
     assert (tmp_path / "set" / "labels.txt").read_text() == "bow down\nwave\n"
 
 
@@ -404,6 +405,13 @@ def test_only_a_folder_of_its_own_is_written_to(videos, tmp_path, capsys):
     assert json.loads(before["dataset.json"])["inputs"] == [str(videos)]
     shutil.copytree(videos, tmp_path / "copies")
     assert f"{out} was made from {videos}" in mistake(capsys, tmp_path / "copies", f"--out={out}")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_videos_are_read(videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(make_dataset, "look_at_all", None)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    text = mistake(capsys, videos, f"--out={tmp_path / 'a' / 'set'}")
+    assert text == f"error: {tmp_path / 'a' / 'set'}: cannot write into {tmp_path}; choose another folder with --out"
 
 
 def test_the_folder_is_called_as_the_videos_are(tmp_path, monkeypatch):

@@ -26,7 +26,8 @@ def claim_folder(out: Path, inputs: list[Path]) -> None:
     """Refuse a folder to write to that holds something else, or lies among the videos.
 
     Raises:
-        ValueError: it is not empty and was not made by this command from these inputs; or it is in the folder given.
+        ValueError: it is not empty and was not made by this command from these inputs, is in the folder given, or
+            cannot be written.
     """
     real = out.resolve()
     for path in inputs:
@@ -34,6 +35,9 @@ def claim_folder(out: Path, inputs: list[Path]) -> None:
             raise ValueError(f"{out} lies in {path}, where nothing is written; choose another folder with --out")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder with --out")
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{out}: cannot write into {there}; choose another folder with --out")
     record = out / RECORD
     if record.exists():
         known = _read_record(record)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from common.console import count
 from datareader.folders import VIDEO_SUFFIXES, find_videos
 from datareader.records import RecordList
 from dataset.list_files import SPLITS
@@ -97,7 +98,7 @@ def read_folder(folder: Path) -> Source:
         loose = sorted(path.name for path in place.iterdir() if _is_video(path))
         if loose:
             warnings.append(
-                f"{place}: {len(loose)} videos lie outside a class folder and are left out, {loose[0]} for one"
+                f"{place}: outside a class folder, and left out: {count(len(loose), 'video')}, {loose[0]} for one"
             )
     clips = [clip for split, one in classes for clip in _read_class(folder, split, one, warnings)]
     if not clips:
@@ -124,9 +125,8 @@ def _read_class(folder: Path, split: str, class_folder: Path, warnings: list[str
     others = {ending: number for ending, number in others.most_common() if ending not in VIDEO_SUFFIXES}
     if others:
         endings = ", ".join(list(others)[:ENDINGS_SHOWN])
-        warnings.append(
-            f"{class_folder}: {sum(others.values())} files are passed over, whose endings ({endings}) are not of videos"
-        )
+        number = count(sum(others.values()), "file")
+        warnings.append(f"{class_folder}: passed over: {number} with endings that no video has here: {endings}")
     name = class_folder.name.strip()
     return [
         Clip(os.path.abspath(path), str(path.relative_to(folder)), (name,), split, os.path.abspath(path))

@@ -43,9 +43,12 @@ def place_groups(groups: Sequence[Counter[int]], shares: Sequence[float], seed: 
         groups: {class: number of clips} of each.
         shares, seed: see `split_clips`.
     """
-    totals = sum(groups, Counter())
+    totals: Counter[int] = Counter()
+    for group in groups:
+        totals.update(group)
     lacking = [{label: share * number for label, number in totals.items()} for share in shares]
     """For each side, how many clips of each class it still wants; below 0: it has too many."""
+    lacking_clips = [sum(wanted.values()) for wanted in lacking]
     sides_without = {label: set(range(len(shares))) for label in totals}
     groups_left = Counter(label for group in groups for label in group)
     sides = [0] * len(groups)
@@ -54,9 +57,10 @@ def place_groups(groups: Sequence[Counter[int]], shares: Sequence[float], seed: 
         group = groups[number]
         best = min(
             _sides_in_need(group, groups_left, sides_without) or range(len(shares)),
-            key=lambda side: (_change(group, lacking[side]), -sum(lacking[side].values()), side),
+            key=lambda side: (_change(group, lacking[side]), -round(lacking_clips[side], SAME), side),
         )
         sides[number] = best
+        lacking_clips[best] -= group.total()
         for label, count in group.items():
             lacking[best][label] -= count
             sides_without[label].discard(best)
