@@ -222,12 +222,14 @@ def test_unreadable_videos_are_left_out_and_named(videos, tmp_path, capsys, monk
 def test_what_is_wrong_with_a_folder_is_told(videos, tmp_path, capsys):
     (videos / "empty").mkdir()
     (videos / "wave" / "old.wmv").touch()
+    (videos / "wave" / "gone.mp4").symlink_to(tmp_path / "gone.mp4")
     shutil.copy(videos / "wave" / "p0" / "clip.mp4", videos / "loose.mp4")
     make(videos, f"--out={tmp_path / 'set'}")
     text = capsys.readouterr().out
     assert f"warning: {videos}/empty: holds no video; it is no class here" in text
     assert f"warning: {videos}: outside a class folder, and left out: 1 video, loose.mp4 for one" in text
     assert f"warning: {videos}/wave: passed over: 1 file with endings that no video has here: .wmv" in text
+    assert f"warning: {videos}/wave/gone.mp4: left out: a link to nothing" in text
     assert (tmp_path / "set" / "labels.txt").read_text() == "bow down\nwave\n"
 
 

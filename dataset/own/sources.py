@@ -121,7 +121,9 @@ def _read_class(folder: Path, split: str, class_folder: Path, warnings: list[str
     videos, _ = find_videos(class_folder, on_error=lambda error: warnings.append(f"passed over: {error}"))
     if not videos:
         warnings.append(f"{class_folder}: holds no video; it is no class here")
-    others = Counter(path.suffix.lower() or "none" for path in class_folder.rglob("[!.]*") if path.is_file())
+    paths = sorted(class_folder.rglob("[!.]*"))
+    warnings += [f"{path}: left out: a link to nothing" for path in paths if path.is_symlink() and not path.exists()]
+    others = Counter(path.suffix.lower() or "none" for path in paths if path.is_file())
     others = {ending: number for ending, number in others.most_common() if ending not in VIDEO_SUFFIXES}
     if others:
         endings = ", ".join(list(others)[:ENDINGS_SHOWN])
