@@ -72,10 +72,7 @@ def build_run(
     valid_interval: int,
 ) -> Run:
     """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags."""
-    path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
-    saved = load_training_state(path) if path else None
-    if saved:
-        check_network(path, config)
+    path, saved = _read_start(resume, checkpoints, config, ranks)
     seed = seed if seed is not None else saved.seed if saved else 0
     seed_everything(seed)
     lists = _read_lists(config, ranks, has_validation=valid_interval > 0)
@@ -113,6 +110,17 @@ def build_run(
     run.metrics.write("resume" if saved else "start", state.step, epoch=state.epoch, path=path)
     _say_where(run, config, path, is_resumed=saved is not None)
     return run
+
+
+def _read_start(
+    resume: str | None, checkpoints: Checkpoints, config: Config, ranks: Ranks
+) -> tuple[str | None, TrainingState | None]:
+    """What --resume comes to: the path, if any, and the state that lies there, if any."""
+    path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
+    saved = load_training_state(path) if path else None
+    if saved:
+        check_network(path, config)
+    return path, saved
 
 
 def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str, RecordList]:
