@@ -33,11 +33,11 @@ from evaluation.predictions import all_class_names, read_class_names
 from training.build import build_run, open_checkpoints
 from training.checkpoint import BEST, Checkpoints
 from training.dry_run import check_run
+from training.finite import NonFiniteLoss
 from training.log import table
 from training.overfit import overfit
 from training.resume import AUTO, choose_checkpoint
 from training.run import Run, finish_epoch, is_validation_due, save_progress, train_epoch, validate
-from training.steps import NonFiniteLoss
 
 logger = logging.getLogger("train")
 

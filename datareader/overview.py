@@ -65,6 +65,12 @@ def picture_warnings(records: RecordList) -> list[str]:
     return [f"{count(len(pictures), 'file')} by name no video but a picture ({_first(pictures)}); TSN needs videos"]
 
 
+def pair_warnings(training: RecordList, validation: RecordList, class_names: list[str]) -> list[str]:
+    """What looks wrong with two lists together; empty if nothing does."""
+    warnings = (overlap_warning(training, validation), untrained_warning(training, validation, class_names))
+    return [warning for warning in warnings if warning]
+
+
 def overlap_warning(training: RecordList, validation: RecordList) -> str:
     """A warning if both lists name the same videos; empty if they do not."""
     # numbers of 64 bits for paths: a million of them as text would fill rank 0

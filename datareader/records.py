@@ -113,16 +113,21 @@ class RecordList(Sequence[Record]):
             digest.update("".join(lines).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Each video's label, int64 (N,); NO_LABEL where the list has none."""
+        return np.array(self._labels)
+
     def label_counts(self) -> Counter[int]:
         """How many videos each class has; those without a label are left out."""
-        labels, numbers = np.unique(np.array(self._labels), return_counts=True)
+        labels, numbers = np.unique(self.labels, return_counts=True)
         return Counter(
             {label: n for label, n in zip(labels.tolist(), numbers.tolist(), strict=True) if label != NO_LABEL}
         )
 
     def label_mistakes(self, num_classes: int) -> tuple[np.ndarray, bool]:
         """The places of labels that are no class's, and whether the labels seem to count from 1."""
-        labels = np.array(self._labels)
+        labels = self.labels
         (places,) = np.nonzero((labels < 0) | (labels >= num_classes))
         return places, bool(len(places)) and labels.min() == 1 and labels.max() == num_classes
 

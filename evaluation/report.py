@@ -33,6 +33,7 @@ SETTING_WORDS = {
     "num_clips": "clips per video",
     "crop": "crops of a clip",
     "num_views": "views per video (clips x crops)",
+    "resize": "long side after resizing: stretch, 4/3 of the short one; keep, as the frame's shape",
     "short_size": "short side after resizing, pixels",
     "target_size": "side of a crop, pixels",
     "frames_per_video": "frames per video",

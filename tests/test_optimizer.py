@@ -4,14 +4,8 @@ import pytest
 
 from config import load_config
 from training.build import build_schedule
-from training.optimizer import (
-    create_optimizer,
-    learning_rate_at,
-    learning_rate_in_thirds,
-    optimizer_arrays,
-    restore_optimizer,
-    steps_per_epoch,
-)
+from training.optimizer import create_optimizer, optimizer_arrays, restore_optimizer
+from training.schedule import learning_rate_at, learning_rate_in_thirds, steps_per_epoch
 
 
 def test_steps_per_epoch_as_the_original_counts():

@@ -187,6 +187,7 @@ def _say_duration(run: Run, training: StepTime, validation: StepTime | None) -> 
     text = f"{count(num_steps, 'step')} of training"
     if validation:
         num_validations = run.num_epochs // run.valid_interval - run.state.epoch // run.valid_interval
-        seconds += num_validations * len(run.valid_loader) * validation.step_sec
+        statistics_sec = min(run.precise_bn_steps, len(run.train_loader)) * training.step_sec  # at most
+        seconds += num_validations * (statistics_sec + len(run.valid_loader) * validation.step_sec)
         text += f" and {count(num_validations, 'validation')}"
     logger.info("[TRAIN] the whole run, %s of %s: about %s (h:mm:ss)", count(epochs, "epoch"), text, duration(seconds))

@@ -79,8 +79,12 @@ def time_validation(run: Run) -> StepTime:
     """
     loader = run.valid_loader
     reading_sec, batch = _time_reading(endless(loader), loader.num_workers)
-    computing = seconds_each((evaluate(run.model, [batch], ScoreMeter()) for _ in range(1 + NUM_TIMED)), num_warm=1)
+    computing = seconds_each((_evaluate_once(run, batch) for _ in range(1 + NUM_TIMED)), num_warm=1)
     return StepTime(reading_sec, float(np.median(computing)), 0.0, loader.num_workers)
+
+
+def _evaluate_once(run: Run, batch: Batch) -> None:
+    evaluate(run.model, [batch], ScoreMeter(), loss=run.valid_loss)
 
 
 def _time_reading(batches: Iterator[Batch], num_workers: int) -> tuple[float, Batch]:
