@@ -82,8 +82,8 @@ def main(argv: list[str] | None = None) -> None:
     rates, losses = range_test(run, args.lowest, args.highest, args.steps)
     if not rates:
         raise ValueError(
-            "the loss of the first step is no number, which no rate has to do with; are the weights whole that it starts "
-            "from? if TRAIN.amp is fp16, try off"
+            "the loss of the first step is no number, which no rate has to do with; are the weights whole that it "
+            "starts from? if TRAIN.amp is fp16, try off"
         )
     means = smoothed(losses)
     suggestion = suggest(rates, means)
