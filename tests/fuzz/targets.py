@@ -33,8 +33,8 @@ from datareader.nal_units import H264, Hevc
 from datareader.records import read_list
 from dataset.kinetics.annotations import read_annotations
 from evaluation.files import Features, ResultFiles
-from evaluation.plots import read_epochs
 from evaluation.predictions import Prediction, read_class_names
+from evaluation.runs import read_epochs
 from formula_weights import write_original_folder
 from fuzz.bitstreams import UNITS, looked_at, streams
 from inference.exported import ExportCard, read_card
