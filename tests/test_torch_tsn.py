@@ -46,8 +46,9 @@ def weights(tmp_path):
 
 def test_rate_warms_up_and_follows_half_a_cosine():
     rates = [torch_tsn.rate_at(step, 0.4, num_steps=6, warmup_steps=2) for step in range(6)]
-    # (1 + cos(pi k / 4)) / 2 for k = 0..3
-    assert rates == pytest.approx([0.2, 0.4, 0.4, 0.4 * 0.853553, 0.2, 0.4 * 0.146447], rel=1e-5)
+    # (1 + cos(pi k / 6)) / 2 for k = 2..5, and half of the first of them before
+    assert rates == pytest.approx([0.15, 0.3, 0.3, 0.2, 0.1, 0.4 * 0.0669873], rel=1e-5)
+    assert torch_tsn.rate_at(0, 0.4, num_steps=6, warmup_steps=0) == 0.4
 
 
 def test_groups_of_the_optimizer(weights):
@@ -79,6 +80,15 @@ def test_an_unreadable_video_counts_as_a_wrong_answer(weights):
         model.fc.bias.copy_(torch.tensor([1.0, 0.0]))
     top1, loss = torch_tsn.evaluate(model, OneBatch())
     assert top1 == 2 / 4 and loss == pytest.approx(0.313262, rel=1e-5)
+
+
+def test_a_config_of_the_recipe_is_followed():
+    recipe = ["MODEL.backbone=efficientnet_lite", "MODEL.num_layers=0", "MODEL.dropout=0.2", "TRAIN.optimizer=adamw"]
+    recipe += ["TRAIN.schedule=cosine", "TRAIN.warmup_epochs=1", "TRAIN.freeze_bn=True", "TRAIN.head_rate=5"]
+    recipe += ["TRAIN.decay_bn_and_bias=False", "TRAIN.label_smoothing=0.1", "TRAIN.crop=multi_scale"]
+    torch_tsn.check_config(load_config(ROOT / "configs" / "tsn.txt", recipe))
+    with pytest.raises(ValueError, match="TRAIN.mixup is 0.2, and this peer only knows none"):
+        torch_tsn.check_config(load_config(ROOT / "configs" / "tsn.txt", [*recipe, "TRAIN.mixup=0.2"]))
 
 
 def test_a_config_that_it_does_not_follow_is_refused():

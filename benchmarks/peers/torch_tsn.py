@@ -58,9 +58,10 @@ NEEDED = {
 WITHOUT_EFFECT = {
     "MODEL": {"name", "label_file", "decode_timeout_sec"},
     "TRAIN": {"num_reader_threads", "buf_size", "max_bad_fraction", "save_interval_steps", "keep_last", "visualdl"}
-    | {"on_save_error", "use_gpu", "num_gpus", "channels_last", "to_static", "learning_rate_decay", "total_videos"},
+    | {"on_save_error", "use_gpu", "num_gpus", "channels_last", "to_static", "learning_rate_decay", "total_videos"}
+    | {"momentum"},
 }
-"""Keys that change no number of a cosine run on a CPU, or that this script has no need of."""
+"""Keys that change no number of a run with AdamW and a cosine, or that this script has no need of."""
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -176,10 +177,9 @@ def load_imagenet(network: EfficientNet, weights: Path) -> None:
 
 
 def rate_at(step: int, base_rate: float, num_steps: int, warmup_steps: int) -> float:
-    """The learning rate of a step, counted from 0: a straight line up to base_rate, then half a cosine down to 0."""
-    if step < warmup_steps:
-        return base_rate * (step + 1) / warmup_steps
-    return base_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (num_steps - warmup_steps)))
+    """The learning rate of a step, counted from 0: half a cosine down to 0, but at first a straight line up to it."""
+    risen = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
+    return risen * base_rate * 0.5 * (1 + math.cos(math.pi * max(step, warmup_steps) / num_steps))
 
 
 def create_optimizer(model: TSN, config: Config) -> torch.optim.AdamW:
