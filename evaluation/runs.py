@@ -102,7 +102,7 @@ def read_run(path: str) -> Run:
         seed=int(name["seed"]) if name["seed"] else None,
         num_epochs=epochs["train"][-1]["epoch"] + 1,
         is_finished=_is_finished(rows),
-        train_loss=epochs["train"][-1].get("loss"),
+        train_loss=loss if _is_number(loss := epochs["train"][-1].get("loss")) else None,
         minutes=_minutes(rows),
         curves={metric: _curve(epochs["validation"], metric) for metric in ("loss", *SCORES)},
     )
@@ -227,7 +227,11 @@ def _epochs(rows: list[dict]) -> dict[str, list[dict]]:
 
 
 def _has_figures(row: dict[str, Any]) -> bool:
-    return fits(row.get("epoch"), int) and all(fits(row.get(key), float | None) for key in FIGURES)
+    return (
+        fits(row.get("epoch"), int)
+        and _is_number(row["epoch"])
+        and all(fits(row.get(key), float | None) for key in FIGURES)
+    )
 
 
 def _curve(rows: list[dict], metric: str) -> dict[int, float]:
