@@ -159,6 +159,7 @@ def train(config: Config, ranks: Ranks, args: argparse.Namespace) -> None:
                 train_scores = train_epoch(run, stop)
                 valid_scores = validate(run, stop) if is_validation_due(run) else None
                 finish_epoch(run, train_scores, valid_scores)
+            run.metrics.write("end", run.state.step, epoch=run.state.epoch)
         except Stopped as stopped:
             is_saved = save_progress(run)
             logger.info("[TRAIN] %s after step %d; --resume=auto goes on", stopped, run.saved_step)

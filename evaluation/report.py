@@ -16,6 +16,7 @@ from PIL import Image
 from evaluation import plots
 from evaluation.files import write_text
 from evaluation.predictions import Prediction, all_class_names, best_classes, class_name
+from evaluation.runs import read_epochs
 from evaluation.scores import SCORES, ClassScore, Summary, calibration_curve, most_confused
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -102,7 +103,7 @@ class Report:
 
     def _epochs(self) -> dict[str, list[dict]]:
         try:
-            return plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
+            return read_epochs(self.metrics) if self.metrics.is_file() else {}
         except ValueError as error:
             logger.warning("the report has no curves of training: %s", error)
             return {}
