@@ -105,8 +105,9 @@ def advice(suggestion: Suggestion | None, rates: list[float], train: TrainConfig
     """What to do, in lines; the last one has what to type."""
     if suggestion is None:
         return [
-            "the loss falls at no rate of these: start lower (--lowest), take more --steps, or see whether the network "
-            "can learn at all: train.py --overfit_batches=2"
+            "the loss hardly falls at any of these rates, so none is recommended: take more --steps or a larger "
+            "--batch_size, whose loss is less noisy, or start lower (--lowest); train.py --overfit_batches=2 tells "
+            "whether the network can learn at all"
         ]
     lines = [
         f"the smoothed loss falls fastest at rate {suggestion.steepest:.2g}, and is lowest at {suggestion.lowest:.2g}"

@@ -18,6 +18,7 @@ from training.steps import train_steps
 SMOOTHING = 0.9  # share of the mean so far that a step keeps
 DIVERGED = 4.0  # times the lowest loss: where the test ends
 SETTLING_STEPS = 5  # whose mean is still that of a few batches
+FALLEN = 0.95  # times the first settled loss: a lowest one above it may be chance
 SAFE_SHARE = 0.1  # of the rate at which the loss is lowest
 
 
@@ -56,15 +57,16 @@ def has_diverged(losses: Sequence[float]) -> bool:
 
 
 def suggest(rates: Sequence[float], means: Sequence[float]) -> Suggestion | None:
-    """The rates that a test speaks for; None if its loss never falls.
+    """The rates that a test speaks for; None if its loss hardly falls.
 
     Args:
         rates: of its steps, rising.
         means: their smoothed losses.
     """
     rates, means = np.asarray(rates)[SETTLING_STEPS:], np.asarray(means)[SETTLING_STEPS:]
-    if len(means) < 2 or (lowest := int(means.argmin())) == 0:
+    if len(means) < 2 or means.min() > FALLEN * means[0]:
         return None
+    lowest = int(means.argmin())
     slopes = np.gradient(means, np.log(rates))[: lowest + 1]
     return Suggestion(float(rates[slopes.argmin()]), float(rates[lowest]))
 
