@@ -104,7 +104,8 @@ class Mixing:
         if self.mixup is not None and self.cutmix is not None:
             cuts = bool(rng.random() < 0.5)
         if not cuts:
-            return Mix(float(rng.beta(self.mixup, self.mixup)), None)
+            share = float(rng.beta(self.mixup, self.mixup))
+            return Mix(max(share, 1 - share), None)  # the other way round, partners would swap what becomes of them
         share = rng.beta(self.cutmix, self.cutmix)
         center_x, center_y = rng.integers(0, self.side_px, size=2)
         return cutmix_of(float(share), int(center_x), int(center_y), self.side_px)
