@@ -63,14 +63,14 @@ def build_reader(config: Config, mode: str, records: Sequence[Record], seed: int
         records,
         Decoding(model.format, model.decoder, model.decode_timeout_sec, _num_threads(mode, num_readers=1)),
         Sampling(section.seg_num or model.seg_num, model.seglen, num_clips),
-        build_random_view(config) if mode == "train" else _build_views(section),
+        _build_random_view(config) if mode == "train" else _build_views(section),
         num_classes=None if mode == "infer" else model.num_classes,
         seed=seed if mode == "train" else None,
         max_unreadable=NEIGHBOURS_TRIED,
     )
 
 
-def build_random_view(config: Config) -> RandomView:
+def _build_random_view(config: Config) -> RandomView:
     """How training sees a video."""
     train = config.train
     return RandomView(train.short_size, train.target_size, train.crop, train.resize, train.color_jitter)

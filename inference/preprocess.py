@@ -104,7 +104,9 @@ def pictures_of(path: str | Path, wanted: set[int], short_size: int, mode: str) 
         sizes.add(picture.shape[1::-1])
         width, height = size = scaled_size(*picture.shape[1::-1], short_size, mode)
         if width * height > MOST_PIXELS:
-            raise ValueError(f"{path}: its frames are too narrow to be enlarged to a short side of {short_size}")
+            shape = "x".join(map(str, picture.shape[1::-1]))
+            reason = f"too narrow to be enlarged to a short side of {short_size}"
+            raise ValueError(f"{path}: its frames of {shape} are {reason}")
         pictures[number] = resized(picture, size)
     if len(sizes) > 1:
         raise ValueError(f"{path}: its frames change size: {', '.join(f'{w}x{h}' for w, h in sorted(sizes))}")

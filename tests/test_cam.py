@@ -4,7 +4,7 @@ import pytest
 
 from inference.cam import class_maps
 from inference.cost import model_cost
-from inference.pictures import heat_sheet
+from inference.pictures import font_of, heat_sheet
 from models.registry import create_model
 
 
@@ -60,3 +60,7 @@ def test_counting_leaves_the_model_as_it_was():
     model_cost(model, 1, 64)
     assert model.training
     assert all(np.array_equal(before[name], value.numpy()) for name, value in model.state_dict().items())
+
+
+def test_writing_is_upright_and_of_regular_weight():
+    assert font_of(12, "a caption").getname() == ("DejaVu Sans", "Book")

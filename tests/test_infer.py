@@ -110,6 +110,8 @@ def test_skip_done_goes_on_and_refuses_other_settings(flags, small_set, tmp_path
     assert dict(zip(features[0]["paths"].tolist(), range(7), strict=True)).keys() == set(names)
     with pytest.raises(ValueError, match="was made with other settings .*crop was center, is three"):
         infer.main([*out, "--skip_done", "-o", "INFER.crop=three"])
+    with pytest.raises(ValueError, match="was made with other settings .*resize was stretch, is keep"):
+        infer.main([*out, "--skip_done", "-o", "INFER.resize=keep"])
     caplog.clear()
     with caplog.at_level("INFO"):
         again = infer.main([*out, "--skip_done"])
