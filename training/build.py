@@ -28,10 +28,11 @@ from training.dropout import Dropout
 from training.freezing import freeze_stages, still_norms
 from training.log import Metrics
 from training.loss import CROSS_ENTROPY, Loss, balanced_weights
-from training.optimizer import Groups, create_optimizer, restore_optimizer
+from training.mixing import Mixing
+from training.optimizer import Groups, create_optimizer
 from training.precision import Precision
-from training.resume import AUTO, check_network, choose_checkpoint, resumed_state
-from training.run import TRAINED, Run
+from training.resume import AUTO, check_network, choose_checkpoint, restore, resumed_state
+from training.run import Run
 from training.schedule import (
     Schedule,
     learning_rate_at,
@@ -88,7 +89,7 @@ def build_run(
     schedule, loss = build_schedule(config, len(lists["train"]), epoch_steps), build_loss(config, lists["train"])
     learner = build_learner(config, model, ranks, schedule, loss, seed)
     if saved:
-        _restore(learner, model, saved, load_training_arrays(path))
+        restore(learner, model, saved, load_training_arrays(path))
     run = Run(
         ranks=ranks,
         model=model,
@@ -172,19 +173,6 @@ def _warn_of_normalisation(weights: Weights, config: Config) -> None:
         )  # fmt: skip
 
 
-def _restore(learner: Learner, model: nn.Layer, saved: TrainingState, arrays: dict[str, np.ndarray]) -> None:
-    """Give a model with a checkpoint's weights the rest of its state."""
-    restore_optimizer(learner.optimizer, model, arrays)
-    learner.precision.restore(saved.loss_scaling)
-    trained = {name.removesuffix(TRAINED): array for name, array in arrays.items() if name.endswith(TRAINED)}
-    if not trained:
-        return  # the weights are no average; one that begins now begins with them
-    if learner.average:
-        learner.average.restore(trained)
-    else:
-        model.set_state_dict(trained)
-
-
 def _open_metrics(checkpoints: Checkpoints, config: Config, ranks: Ranks) -> Metrics:
     return Metrics(
         checkpoints.save_dir / "metrics.jsonl" if ranks.rank == 0 else None,
@@ -250,8 +238,15 @@ def build_learner(
         average=WeightAverage(model, train.ema_decay) if train.ema_decay else None,
         accumulate_steps=train.accumulate_steps,
         still_norms=still_norms(model, train.freeze_bn, train.frozen_stages),
+        mixing=_build_mixing(config, seed),
         dropout=Dropout(train.dropout, model.backbone.num_features, seed) if train.dropout else None,
     )
+
+
+def _build_mixing(config: Config, seed: int) -> Mixing | None:
+    train = config.train
+    is_on = train.mixup is not None or train.cutmix is not None
+    return Mixing(seed, train.mixup, train.cutmix, train.target_size) if is_on else None
 
 
 def build_loss(config: Config, records: RecordList) -> Loss:

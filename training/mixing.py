@@ -13,6 +13,9 @@ import paddle
 
 MIX_STREAM = 2  # beside a sample's streams, see datareader/reader.py
 
+LossFunction = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
+"""(logits, labels) -> the mean loss."""
+
 
 class Box(NamedTuple):
     """A rectangle of a frame, in pixels; right and bottom are not part of it."""
@@ -58,7 +61,7 @@ class Mix(NamedTuple):
 
     def loss(
         self,
-        loss_fn: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor],
+        loss_fn: LossFunction,
         logits: paddle.Tensor,
         labels: paddle.Tensor,
         partner_labels: paddle.Tensor,
@@ -66,7 +69,6 @@ class Mix(NamedTuple):
         """The loss with each clip's label and with its partner's, weighed by their shares.
 
         Args:
-            loss_fn: (logits, labels) -> loss.
             logits: (n, K), of any n clips of the step: it may be computed in parts, however they are cut.
             labels, partner_labels: of these clips.
         """
@@ -75,6 +77,29 @@ class Mix(NamedTuple):
     def main_labels(self, labels: paddle.Tensor, partner_labels: paddle.Tensor) -> paddle.Tensor:
         """The labels of those that have the larger share in each clip, for the scores of training."""
         return labels if self.share >= 0.5 else partner_labels
+
+
+class Targets(NamedTuple):
+    """What the network is to say of clips."""
+
+    labels: paddle.Tensor
+    mix: Mix | None = None
+    partner_labels: paddle.Tensor | None = None
+    """Those of the clips that these are mixed with."""
+
+    def rows(self, start: int, end: int) -> "Targets":
+        partners = None if self.mix is None else self.partner_labels[start:end]
+        return Targets(self.labels[start:end], self.mix, partners)
+
+    def loss(self, loss_fn: LossFunction, logits: paddle.Tensor) -> paddle.Tensor:
+        """The mean loss, float32 ()."""
+        if self.mix is None:
+            return loss_fn(logits, self.labels)
+        return self.mix.loss(loss_fn, logits, self.labels, self.partner_labels)
+
+    def main_labels(self) -> paddle.Tensor:
+        """The labels that the scores of training count."""
+        return self.labels if self.mix is None else self.mix.main_labels(self.labels, self.partner_labels)
 
 
 class Mixing:
