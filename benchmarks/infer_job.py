@@ -26,11 +26,11 @@ from datareader.build import build_loader, build_reader  # noqa: E402
 from datareader.loader import Loader  # noqa: E402
 from datareader.records import Record, read_list  # noqa: E402
 from inference.choice import EAGER, Wish  # noqa: E402
-from inference.cost import model_cost  # noqa: E402
 from inference.engines.engine import Engine  # noqa: E402
 from inference.predict import predict  # noqa: E402
 from inference.session import begin_session  # noqa: E402
 from models.build import build_model  # noqa: E402
+from models.cost import model_cost  # noqa: E402
 from models.weights import read_weights  # noqa: E402
 
 ANSWER = "answer: "

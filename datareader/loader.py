@@ -67,6 +67,9 @@ class Loader:
         self.reader = reader
         self._batches = _Batches(len(reader), batch_size, order, rank, num_ranks, even_ranks)
         self._workers = None
+        self.num_workers = num_workers
+        self.shared_bytes = 0
+        """Shared memory that batches may take which are under way."""
         self.in_order: dict[int, str] = {}
         """{index: reason} of the epoch's videos so far that selective decoding had to decode in order."""
         largest_batch = -(-batch_size // num_ranks)
@@ -74,7 +77,10 @@ class Loader:
             self._batch_reader = BatchReader(reader, largest_batch, reuse_array=True)
             return
         clip_bytes = int(np.prod(reader.clip_shape))
-        use_shared_memory = _fits_shared_memory(clip_bytes * largest_batch, num_workers, num_ranks)
+        # those that the workers prepare, the one in use, and one to spare
+        under_way_bytes = clip_bytes * largest_batch * (num_workers * PREFETCH_FACTOR + 2)
+        use_shared_memory = _fits_shared_memory(under_way_bytes * num_ranks)  # as if all ranks ran on this machine
+        self.shared_bytes = under_way_bytes if use_shared_memory else 0
         self._workers = Workers(
             paddle.io.DataLoader(
                 # a batch that travels through a pipe is still needed while the next one is read
@@ -229,12 +235,10 @@ def _only_item(items: list) -> list:
     return items[0]
 
 
-def _fits_shared_memory(batch_bytes: int, num_workers: int, num_ranks: int) -> bool:
+def _fits_shared_memory(needed: int) -> bool:
     """Whether the batches that are under way fit into shared memory; a batch beyond it would kill the process."""
     if not SHARED_MEMORY.is_dir():
         return False
-    # those that the workers prepare, the one in use, and one to spare; on each rank, as if all ran on this machine
-    needed = batch_bytes * (num_workers * PREFETCH_FACTOR + 2) * num_ranks
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         logger.warning(

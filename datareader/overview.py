@@ -52,6 +52,8 @@ def list_warnings(records: RecordList, class_names: list[str]) -> list[str]:
             f"{len(absent)} of the {count(len(class_names), 'class', 'classes')} have no video ({_first(absent)}); is "
             "MODEL.num_classes right?"
         )
+    if len(numbers) > 1 and 0 not in numbers and sorted(numbers) == list(range(1, len(numbers) + 1)):
+        warnings.append(f"its labels run from 1 to {len(numbers)}, but labels count from 0: is each too high by 1?")
     return warnings
 
 
@@ -61,6 +63,12 @@ def picture_warnings(records: RecordList) -> list[str]:
     if not pictures:
         return []
     return [f"{count(len(pictures), 'file')} by name no video but a picture ({_first(pictures)}); TSN needs videos"]
+
+
+def pair_warnings(training: RecordList, validation: RecordList, class_names: list[str]) -> list[str]:
+    """What looks wrong with two lists together; empty if nothing does."""
+    warnings = (overlap_warning(training, validation), untrained_warning(training, validation, class_names))
+    return [warning for warning in warnings if warning]
 
 
 def overlap_warning(training: RecordList, validation: RecordList) -> str:
@@ -73,6 +81,18 @@ def overlap_warning(training: RecordList, validation: RecordList) -> str:
     return (
         f"{count(num_shared, 'video')} of the validation list (it has {len(validation)}) also in the training list: "
         "its scores say little about new videos"
+    )
+
+
+def untrained_warning(training: RecordList, validation: RecordList, class_names: list[str]) -> str:
+    """A warning if classes are validated and not trained; empty if there are none."""
+    trained = training.label_counts()
+    untrained = [class_names[label] for label in sorted(validation.label_counts()) if label not in trained]
+    if not untrained or not trained:
+        return ""
+    return (
+        f"{count(len(untrained), 'class', 'classes')} of the validation list without a video in the training list "
+        f"({_first(untrained)}): no model can learn that"
     )
 
 

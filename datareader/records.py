@@ -88,6 +88,14 @@ class RecordList(Sequence[Record]):
                 rest.append(name, label)
         return rest
 
+    def at(self, places: Iterable[int]) -> "RecordList":
+        """The videos at these places, in this order."""
+        some = RecordList(self.folder)
+        for place in places:
+            ((name, label),) = self._block(place, place + 1)
+            some.append(name, label)
+        return some
+
     def first_found(self) -> Record | None:
         """A video whose file exists, the first of at most LOOKS that are spread over the list; None: none of them."""
         for number in range(0, len(self), -(-len(self) // LOOKS)):

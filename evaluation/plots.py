@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib import font_manager, ticker  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backend_bases import FigureCanvasBase  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from common.console import printable  # noqa: E402
@@ -22,6 +23,7 @@ CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
 NAMED_CLASSES = 40  # up to so many classes a confusion matrix has their names and cells of a colour, beyond it dots
 NUMBERED_CELLS = 20  # up to so many its cells have numbers
 NICE_SEC = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)  # between marks on a time axis
+MARK_STYLES = ("-", "--", ":")
 BLUE, RED, GREY = "#2563a8", "#c2410c", "#9aa4b1"
 FONT_FILES = {font.name: font.fname for font in font_manager.fontManager.ttflist}
 CHINESE_FONTS = [  # those of this machine
@@ -59,13 +61,18 @@ def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     Raises:
         ValueError: no format has that ending.
     """
-    formats = figure.canvas.get_supported_filetypes()
+    check_ending(path)
+    figure.savefig(path, dpi=dpi)
+    plt.close(figure)
+
+
+def check_ending(path: Path) -> None:
+    """Raise ValueError if no format of pictures has that ending."""
+    formats = FigureCanvasBase.get_supported_filetypes()
     if path.suffix.removeprefix(".").lower() not in formats:
         raise ValueError(
             f"{path}: no picture has the ending {path.suffix!r}; take one of .{', .'.join(sorted(formats))}"
         )
-    figure.savefig(path, dpi=dpi)
-    plt.close(figure)
 
 
 def training_curves(rows: dict[str, list[dict]]) -> Figure:
@@ -81,6 +88,29 @@ def training_curves(rows: dict[str, list[dict]]) -> Figure:
             axis.grid(alpha=0.3)
             axis.legend(frameon=False)
         axes[1].set_ylim(0, 1.02)
+        return figure
+
+
+def rate_figure(
+    rates: Sequence[float], losses: Sequence[float], means: Sequence[float], marks: dict[str, float]
+) -> Figure:
+    """The losses of a learning-rate range test, and their moving means, over the rate.
+
+    Args:
+        marks: {name: rate} of what is suggested.
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+        axis.plot(rates, losses, color=GREY, linewidth=0.8, label="loss of a step")
+        axis.plot(rates, means, color=BLUE, linewidth=1.6, label="smoothed")
+        for (name, rate), style in zip(marks.items(), MARK_STYLES, strict=False):
+            axis.axvline(rate, color=RED, linewidth=1, linestyle=style, label=f"{name}: {rate:.2g}")
+        axis.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+        low, high = min(means), max(means[: max(int(np.argmin(means)), len(means) // 2) + 1])
+        span = high - low or 1.0
+        axis.set_ylim(max(low - 0.6 * span, 0), high + 0.6 * span)  # beyond it the loss bursts
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
         return figure
 
 

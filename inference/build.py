@@ -22,7 +22,6 @@ from evaluation.predictions import read_class_names
 from inference.choice import AUTO, EAGER, FORMAT_OF, Choice, Wish, choose_engine, is_worth_converting
 from inference.comparing import Contender, Samples, compare_precisions
 from inference.converted import entry_key, has_entry, open_converted, room_for
-from inference.cost import Cost, model_cost
 from inference.engines.eager import EagerPaddle
 from inference.engines.engine import Engine, Running
 from inference.exported import (
@@ -38,6 +37,7 @@ from inference.exported import (
 from inference.exporting import ONNX_FILE, versions_for, write_export
 from inference.recipe import preprocessing_of
 from models.build import build_model, fetch_published_weights, network_keys
+from models.cost import Cost, model_cost
 from models.weights import load_weights, read_weights
 
 CALIBRATION_CLIPS = 300  # at most; NNCF's own number

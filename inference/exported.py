@@ -9,11 +9,11 @@ import paddle
 
 from common import checksums
 from common.plain_json import fits, parse_json
-from inference.cost import Cost
 from inference.engines.engine import PRECISIONS, Engine, Running
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.engines.openvino_runtime import MODEL_FILE, OpenVino
 from inference.engines.paddle_inference import PaddleInference
+from models.cost import Cost
 
 ENGINES = {"paddle": PaddleInference, "onnxruntime": OnnxRuntime, "openvino": OpenVino}
 """Each tells by `recognises(path)` whether it runs what is there, by `card_text(path)` what that says of itself, and by

@@ -28,11 +28,11 @@ from distributed.ranks import Ranks, gpu_is_here, start
 from evaluation.predictions import Prediction, best_classes
 from inference.build import BuiltEngine, Job, build_engine
 from inference.choice import AUTO, Wish
-from inference.cost import model_cost
 from inference.engines.onnx_runtime import OnnxRuntime
 from inference.exported import is_exported, read_card
 from inference.predict import predict
 from models.build import build_model
+from models.cost import model_cost
 from models.weights import find_weights
 
 logger = logging.getLogger("session")

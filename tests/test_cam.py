@@ -3,8 +3,8 @@ import paddle
 import pytest
 
 from inference.cam import class_maps
-from inference.cost import model_cost
 from inference.pictures import font_of, heat_sheet
+from models.cost import model_cost
 from models.registry import create_model
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from common.command_line import OneLineParser
 from common.console import count, duration, size
-from datareader.overview import describe_list, list_warnings, overlap_warning, picture_warnings
+from datareader.overview import describe_list, list_warnings, overlap_warning, picture_warnings, untrained_warning
 from datareader.records import RecordList
 from evaluation.scores import summarize
 from test_scores import predictions_of
@@ -34,6 +34,10 @@ def test_what_looks_wrong_with_a_list():
     assert list_warnings(records_of([1, 1]), NAMES) == ["all videos are of one class, green"]
     (line,) = list_warnings(records_of([0, 1]), NAMES)
     assert line == "1 of the 3 classes have no video (blue); is MODEL.num_classes right?"
+    absent, shifted = list_warnings(records_of([1, 2, 2]), NAMES)
+    assert absent.startswith("1 of the 3 classes have no video (red)")
+    assert shifted == "its labels run from 1 to 2, but labels count from 0: is each too high by 1?"
+    assert len(list_warnings(records_of([1, 3]), [*NAMES, "grey"])) == 1, "these may be right"
     (line,) = picture_warnings(records_of([0, 0, 0, 0], ending="JPG"))
     assert line.startswith("4 files by name no video but a picture (a/0.JPG, a/1.JPG, a/2.JPG, ...)")
 
@@ -42,6 +46,14 @@ def test_videos_in_both_lists():
     assert overlap_warning(records_of([0, 1]), records_of([0], folder="b")) == ""
     line = overlap_warning(records_of([0, 1]), records_of([0, 1, 2]))
     assert line.startswith("2 videos of the validation list (it has 3) also in the training list")
+
+
+def test_classes_that_are_validated_and_not_trained():
+    assert untrained_warning(records_of([0, 1, 2]), records_of([0, 1]), NAMES) == ""
+    assert untrained_warning(records_of([None]), records_of([None]), NAMES) == "", "the labels of pkl files are inside"
+    assert untrained_warning(records_of([0]), records_of([0, 1, 2]), NAMES) == (
+        "2 classes of the validation list without a video in the training list (green, blue): no model can learn that"
+    )
 
 
 def test_a_model_with_one_answer_to_everything():

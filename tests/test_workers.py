@@ -18,7 +18,7 @@ from datareader import loader
 from datareader.records import read_list
 
 if "pipes" in sys.argv[2]:
-    loader._fits_shared_memory = lambda *sizes: False
+    loader._fits_shared_memory = lambda needed: False
 settings = {"clip_format": "mp4", "seg_num": 3, "seglen": 1, "short_size": 256, "target_size": 224}
 reader = clip_reader(read_list(sys.argv[1])[:] * 4, **settings)
 batches = loader.Loader(reader, 4, num_workers=2)

@@ -15,7 +15,7 @@ from common.whole_file import prepare_save_dir
 from config import Config, dump_config
 from datareader.build import build_loader, build_records
 from datareader.loader import Loader
-from datareader.overview import overlap_warning, report_list
+from datareader.overview import pair_warnings, report_list
 from datareader.records import RecordList
 from datareader.unreadable import UnreadableVideos
 from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
@@ -30,6 +30,7 @@ from training.log import Metrics
 from training.loss import CROSS_ENTROPY, Loss, balanced_weights
 from training.mixing import Mixing
 from training.optimizer import Groups, create_optimizer
+from training.overfit import first_batches
 from training.precision import Precision
 from training.resume import AUTO, check_network, choose_checkpoint, restore, resumed_state
 from training.run import Run
@@ -53,7 +54,7 @@ logger = logging.getLogger("train")
 
 @contextmanager
 def open_checkpoints(save_dir: Path, config: Config, ranks: Ranks) -> Iterator[Checkpoints]:
-    """The checkpoints in --save_dir; while the context lasts, no other run may write there."""
+    """The checkpoints in --save_dir, tidied up; while the context lasts, no other run may write there."""
     goes_on = config.train.on_save_error == "continue"
     checkpoints = Checkpoints(save_dir, config.model.name, config.train.keep_last, goes_on)
     if ranks.rank != 0:
@@ -61,25 +62,27 @@ def open_checkpoints(save_dir: Path, config: Config, ranks: Ranks) -> Iterator[C
         return
     prepare_save_dir(save_dir)
     with checkpoints.alone():
+        checkpoints.tidy()
         yield checkpoints
 
 
 def build_run(
     config: Config,
     ranks: Ranks,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     *,
     resume: str | None,
     pretrain: str | None,
     seed: int | None,
     log_interval: int,
     valid_interval: int,
+    overfit_batches: int | None = None,
 ) -> Run:
     """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags."""
     path, saved = _read_start(resume, checkpoints, config, ranks)
     seed = seed if seed is not None else saved.seed if saved else 0
     seed_everything(seed)
-    lists = _read_lists(config, ranks, has_validation=valid_interval > 0)
+    lists = _read_lists(config, ranks, has_validation=valid_interval > 0, overfit_batches=overfit_batches, seed=seed)
     loaders = _start_loaders(config, lists, ranks, seed)  # before there are weights, which each worker would hold
     model, epoch_steps = build_model(config, config.train.channels_last), len(loaders["train"])
     state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=lists["train"].digest)
@@ -111,35 +114,44 @@ def build_run(
         precise_bn_steps=config.train.precise_bn_steps,
         patience=config.train.patience,
     )
-    run.metrics.write("resume" if saved else "start", state.step, epoch=state.epoch, path=path)
     _say_where(run, config, path, is_resumed=saved is not None)
     return run
 
 
 def _read_start(
-    resume: str | None, checkpoints: Checkpoints, config: Config, ranks: Ranks
+    resume: str | None, checkpoints: Checkpoints | None, config: Config, ranks: Ranks
 ) -> tuple[str | None, TrainingState | None]:
-    """What --resume comes to: the path, if any, and the state that lies there, if any."""
-    path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
+    """What --resume comes to: the path, if any, and the state that lies there, if any.
+
+    Without checkpoints nothing is saved, and --resume is the path.
+    """
+    path = resume
+    if checkpoints:
+        path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
     saved = load_training_state(path) if path else None
     if saved:
         check_network(path, config)
     return path, saved
 
 
-def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str, RecordList]:
+def _read_lists(
+    config: Config, ranks: Ranks, *, has_validation: bool, overfit_batches: int | None, seed: int
+) -> dict[str, RecordList]:
     """The records of "train" and "valid"; what they hold, and what looks wrong with them, is told once."""
     num_classes = config.model.num_classes
     # a label file that does not fit is better found now than by infer.py
     names = all_class_names(read_class_names(config.model.label_file, num_classes), num_classes)
-    modes = ("train", "valid") if has_validation else ("train",)
+    modes = ("train", "valid") if has_validation and not overfit_batches else ("train",)
     lists = {mode: build_records(config, mode, ranks) for mode in modes}
     if ranks.rank == 0:
         for mode, records in lists.items():
             report_list(f"[{mode.upper()}]", getattr(config, mode).filelist, records, names)
-        if has_validation and (warning := overlap_warning(lists["train"], lists["valid"])):
+        for warning in pair_warnings(lists["train"], lists["valid"], names) if "valid" in lists else ():
             logger.warning("[VALID] %s", warning)
-    return lists
+    if not overfit_batches:
+        return lists
+    few = first_batches(lists["train"], overfit_batches, config.train.batch_size, seed)
+    return {"train": few, "valid": few} if has_validation else {"train": few}
 
 
 def _start_loaders(config: Config, lists: dict[str, RecordList], ranks: Ranks, seed: int) -> dict[str, Loader]:
@@ -173,17 +185,20 @@ def _warn_of_normalisation(weights: Weights, config: Config) -> None:
         )  # fmt: skip
 
 
-def _open_metrics(checkpoints: Checkpoints, config: Config, ranks: Ranks) -> Metrics:
+def _open_metrics(checkpoints: Checkpoints | None, config: Config, ranks: Ranks) -> Metrics:
+    if checkpoints is None or ranks.rank != 0:
+        return Metrics(None)
     return Metrics(
-        checkpoints.save_dir / "metrics.jsonl" if ranks.rank == 0 else None,
+        checkpoints.save_dir / "metrics.jsonl",
         checkpoints.save_dir / "visualdl" if config.train.visualdl else None,
         checkpoints.goes_on,
     )
 
 
 def _say_where(run: Run, config: Config, path: str | None, is_resumed: bool) -> None:
-    """Say where the run is, and how large."""
+    """Say, and write down, where the run is, and how large."""
     state, epoch_steps = run.state, len(run.train_loader)
+    run.metrics.write("resume" if is_resumed else "start", state.step, epoch=state.epoch, path=path)
     if is_resumed and run.is_finished:
         more = "a larger TRAIN.patience trains on" if run.is_stale else "a larger --epoch_num trains on"
         logger.info(

@@ -22,7 +22,7 @@ logger = logging.getLogger("train")
 
 
 def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | None:
-    """The path to go on with; None: start afresh. Also cleans up what a killed run has left behind.
+    """The path to go on with; None: start afresh.
 
     Args:
         wanted: --resume: None, "auto" or a path.
@@ -31,7 +31,6 @@ def choose_checkpoint(wanted: str | None, checkpoints: Checkpoints) -> str | Non
         ValueError: the save_dir holds checkpoints of another run or model, which a new one would mix with; or the path
             is that of a whole run.
     """
-    checkpoints.tidy()
     if wanted and wanted != AUTO:
         newest = Checkpoints(Path(wanted), checkpoints.name).newest()
         if newest:

@@ -48,7 +48,8 @@ class Run:
     save_interval_steps: int
     """Steps between checkpoints within an epoch; 0: none."""
     state: TrainingState
-    checkpoints: Checkpoints
+    checkpoints: Checkpoints | None
+    """None: nothing is saved."""
     config_text: str
     """The resolved config, which checkpoints carry."""
     metrics: Metrics
@@ -207,6 +208,8 @@ def finish_epoch(run: Run, train_scores: Scores, valid_scores: Scores | None) ->
     state.epoch, state.step_in_epoch, state.sums, state.broken, state.elapsed_sec = epoch + 1, 0, None, [], 0.0
     run.unreadable.start_epoch()
     run.meter = ScoreMeter()
+    if run.checkpoints is None:
+        return
     # the best first: if the run is killed between the two, it validates again and finds the best again
     # a checkpoint that the run went on from may be older than the best one on the disk
     best_top1 = run.ranks.exchange(run.checkpoints.best_top1() if run.ranks.rank == 0 else None)[0]
@@ -226,9 +229,9 @@ def _validated_weights(run: Run) -> AbstractContextManager:
 
 
 def save_progress(run: Run) -> bool:
-    """Save where the run is, within its epoch, unless that is saved; whether it is saved now."""
+    """Save where the run is, within its epoch, unless that is saved or nothing is; whether that is done."""
     state, label = run.state, f"epoch{run.state.epoch}_step{run.state.step_in_epoch}"
-    if run.saved_step == state.step:
+    if run.checkpoints is None or run.saved_step == state.step:
         return True
     is_saved = _save(run, label)
     if is_saved and state.step_in_epoch < len(run.train_loader):  # the end of an epoch has a line of its own
