@@ -13,12 +13,12 @@ import peer_networks
 import train
 from config import load_config
 from conftest import SIDE, small_flags
-from inference.cost import model_cost
 from inference.engines.eager import EagerPaddle
 from inference.engines.engine import Running
 from inference.exported import open_exported
 from inference.exporting import FORMATS, missing_for
 from models.build import pretrained_weights
+from models.cost import model_cost
 from models.efficientnet_lite import EfficientNetLite
 from models.registry import create_model
 from models.weights import load_weights, packaged_weights, read_weights

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import paddle
 from paddle import nn
 
@@ -20,8 +19,7 @@ from datareader.records import RecordList
 from datareader.unreadable import UnreadableVideos
 from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
 from evaluation.predictions import all_class_names, read_class_names
-from models.build import build_model, pretrained_weights
-from models.weights import Weights, find_weights, load_weights, read_weights
+from models.build import build_model, load_start
 from training.average import WeightAverage
 from training.checkpoint import Checkpoints, TrainingState, load_training_arrays, load_training_state
 from training.dropout import Dropout
@@ -45,9 +43,6 @@ from training.schedule import (
     warmed_up,
 )
 from training.steps import Learner
-
-NORMALISATION_TOLERANCE = 2e-3
-"""On the 0..1 scale: half a grey level, so that rounded numbers count as equal."""
 
 logger = logging.getLogger("train")
 
@@ -88,7 +83,7 @@ def build_run(
     state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=lists["train"].digest)
     if saved:
         state = resumed_state(path, saved, state, config, epoch_steps, is_auto=resume == AUTO)
-    _load_start(model, path, pretrain, config)
+    load_start(model, config, path, pretrain)
     schedule, loss = build_schedule(config, len(lists["train"]), epoch_steps), build_loss(config, lists["train"])
     learner = build_learner(config, model, ranks, schedule, loss, seed)
     if saved:
@@ -160,29 +155,6 @@ def _start_loaders(config: Config, lists: dict[str, RecordList], ranks: Ranks, s
     for loader in loaders.values():
         loader.start_workers()
     return loaders
-
-
-def _load_start(model: nn.Layer, resume: str | None, pretrain: str | None, config: Config) -> None:
-    """Fill the model with the weights that training starts from, and say which."""
-    if not resume and pretrain and pretrain.lower() == "none":
-        logger.info("[TRAIN] from scratch")
-        return
-    given = resume or pretrain
-    weights = read_weights(find_weights(given) if given else pretrained_weights(config))
-    report = load_weights(model, weights, fresh_head=not resume)
-    logger.info("[TRAIN] weights of %s: %s", weights.path, report.summary())
-    _warn_of_normalisation(weights, config)
-
-
-def _warn_of_normalisation(weights: Weights, config: Config) -> None:
-    """Tell if pixels are normalised in another way than that which published weights were trained with."""
-    trained_with, ours = weights.naming.normalisation, (config.model.image_mean, config.model.image_std)
-    if trained_with and not np.allclose(trained_with, ours, atol=NORMALISATION_TOLERANCE):
-        mean, std = ([round(value, 4) for value in values] for values in trained_with)
-        logger.warning(
-            "[TRAIN] %s: was trained with image_mean %s and image_std %s, but MODEL has %s and %s; set them to match",
-            weights.path, mean, std, list(ours[0]), list(ours[1]),
-        )  # fmt: skip
 
 
 def _open_metrics(checkpoints: Checkpoints | None, config: Config, ranks: Ranks) -> Metrics:
