@@ -140,6 +140,7 @@ class Source:
             precision=precision,
             cost=list(self.cost),
             preprocessing=preprocessing_of(reader.sampling, reader.views),
+            probe_picture="noise",
         )
         return card._replace(probe=probe(EagerPaddle(self.model), card))
 

