@@ -14,9 +14,11 @@ import numpy as np
 from PIL import Image
 
 from evaluation import plots
+from evaluation.calibration import calibration_curve
 from evaluation.files import write_text
+from evaluation.per_class import ClassScore, most_confused
 from evaluation.predictions import Prediction, all_class_names, best_classes, class_name
-from evaluation.scores import SCORES, ClassScore, Summary, calibration_curve, most_confused
+from evaluation.scores import Summary
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MISTAKES_SHOWN = 12
@@ -82,7 +84,7 @@ class Report:
             "settings": _in_words(self.about),
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "summary": summary,
-            "scores": SCORES,
+            "scores": summary.registry,
             "num_classes": len(names),
             "curves": plots.data_uri(plots.training_curves(epochs)) if any(epochs.values()) else None,
             "confusion": plots.data_uri(plots.confusion_figure(summary.confusion, names)),

@@ -68,7 +68,8 @@ SUMS_TOKENS = (
     b"a" * 300,
 )  # fmt: skip
 LIST_TOKENS = (
-    b" ", b"\t", b"\n", b"\r", b"\0", b"/", b"../", b"#", b"-1", b"a" * 5000, b"\xff", b"\xe2\x80\xa8", b"\xc2\xb2",
+    b" ", b"\t", b"\n", b"\r", b"\0", b"/", b"../", b"#", b"-1", b",", b"1,2", b"a" * 5000, b"\xff",
+    b"\xe2\x80\xa8", b"\xc2\xb2",
 )  # fmt: skip
 CSV_TOKENS = (b",", b'"', b"\n", b"\r", b"\0", b"train", b"youtube_id", b"\xff", b"9" * 20, b"a" * 200_000)
 
@@ -281,9 +282,11 @@ def _read_any_list(path: Path) -> None:
     """Each way of reading it is tried; what the first refuses, the others might not."""
     problems = []
     (path.parent / "a.mp4").touch()
-    for clip_format, num_classes in (("mp4", 3), ("mp4", None), ("pkl", None)):
+    for clip_format, num_classes, multi_label in (
+        ("mp4", 3, False), ("mp4", 3, True), ("mp4", None, False), ("mp4", None, True), ("pkl", None, False),
+    ):  # fmt: skip
         try:
-            read_list(path, clip_format, num_classes)
+            list(read_list(path, clip_format, num_classes, multi_label))
         except (ValueError, OSError) as error:
             problems.append(error)
     for problem in problems:
@@ -351,7 +354,7 @@ TARGETS = {
     "av1": Target(looked_at(Av1), streams("libsvtav1"), UNITS),
     "ini": Target(_read(load_config, "config.txt"), functools.partial(_configs, "tsn.txt", "tsn_demo.txt"), INI_TOKENS),
     "yaml": Target(_read(load_config, "config.yaml"), functools.partial(_configs, "tsn.yaml"), YAML_TOKENS),
-    "list": Target(_read(_read_any_list), lambda: [b"a.mp4 1\nb c.mp4 2\n# x\n", b"d.mp4\t0\ne.pkl\n"], LIST_TOKENS),
+    "list": Target(_read(_read_any_list), lambda: [b"a.mp4 1\nb c.mp4 0,2\n# x\n", b"d.mp4\t0\ne.pkl\n"], LIST_TOKENS),
     "labels": Target(_read(lambda path: read_class_names(path, 2)), lambda: [b"red\ngreen\n", b"a\r\nb"], LIST_TOKENS),
     "annotations": Target(
         _read(read_annotations, "train.csv"),
