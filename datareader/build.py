@@ -33,7 +33,7 @@ def build_records(config: Config, mode: str, ranks: Ranks = Ranks()) -> RecordLi
         by_interval = ", or --valid_interval=0 to train without validation" if mode == "valid" else ""
         raise ValueError(f"no list of videos: set {mode.upper()}.filelist{by_flag}{by_interval}")
     num_classes = None if mode == "infer" else config.model.num_classes
-    records = read_list(list_path, config.model.format, num_classes)
+    records = read_list(list_path, config.model.format, num_classes, config.model.multi_label)
     if ranks.num_ranks > 1:
         _check_same(records, list_path, ranks)
     return records
@@ -63,6 +63,7 @@ def build_reader(config: Config, mode: str, records: Sequence[Record], seed: int
         Sampling(section.seg_num or model.seg_num, model.seglen, num_clips),
         RandomView(*sizes) if mode == "train" else Views(*sizes, crop),
         num_classes=None if mode == "infer" else model.num_classes,
+        multi_label=model.multi_label,
         seed=seed if mode == "train" else None,
         max_unreadable=NEIGHBOURS_TRIED,
     )

@@ -48,6 +48,8 @@ class ExportCard(NamedTuple):
     """The fields of a `Cost`; None in older exports."""
     preprocessing: dict[str, Any] | None = None
     """How its input is made of a video, see inference/recipe.py; None in older exports."""
+    multi_label: bool = False
+    """Whether a video may have several classes: each probability is a sigmoid then, and they do not add up to 1."""
 
     @property
     def seglen(self) -> int:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
 from common.console import count
@@ -18,8 +17,9 @@ from distributed.ranks import Ranks
 from distributed.signals import Stopped, StopRequest
 from training.average import WeightAverage
 from training.log import Figure
-from training.meter import ScoreMeter, Scores
+from training.meter import ScoreMeter, Scores, cross_entropy
 from training.precision import Precision
+from training.validation import ValidatedClips
 
 logger = logging.getLogger("train")
 
@@ -167,11 +167,13 @@ def evaluate(
     meter: ScoreMeter,
     ranks: Ranks = Ranks(),
     stop: StopRequest | None = None,
+    clips: ValidatedClips | None = None,
 ) -> Scores:
     """Score every clip once, in float32; the unreadable ones count too.
 
     Args:
         meter: an empty one.
+        clips: gets what the model says of each clip of this rank.
 
     Raises:
         Stopped: a rank was asked to stop.
@@ -184,9 +186,12 @@ def evaluate(
     for batch, _ in _agreed(batches, ranks, stop):
         if batch.unreadable:
             meter.add_unreadable(len(batch.unreadable))
+        logits = None
         if batch.indices:
             logits = model(batch.frames)
-            meter.add(F.cross_entropy(logits, batch.labels), logits, batch.labels)
+            meter.add(cross_entropy(logits, batch.labels), logits, batch.labels)
+        if clips:
+            clips.add(batch, logits)
     return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
 
 
@@ -275,7 +280,7 @@ def _gradients(learner: Learner, batch: Batch, num_clips: int, num_ranks: int, m
             with learner.precision.forward():
                 logits = learner.network(frames)
             logits = logits.astype("float32")
-            loss = F.cross_entropy(logits, labels)
+            loss = cross_entropy(logits, labels)
             share = (end - start) * num_ranks / num_clips  # paddle.DataParallel divides by the number of ranks
             learner.precision.backward(loss * share if share != 1 else loss)
         meter.add(loss, logits, labels)
