@@ -15,13 +15,15 @@ from typing import Any, Literal
 import yaml
 
 from common.command_line import DEFAULT_CONFIG
-from common.config_files import ConfigError, Entry, build_sections, outside, parse_override, read_entries, refuse
+from common.config_files import ConfigError, Entry, build_sections, join, outside, parse_override, read_entries, refuse
 
 # Beyond these, which no real run meets, a machine's memory or float32 is at its end.
 MOST_CLASSES, MOST_SEGMENTS, MOST_FRAMES, MOST_CLIPS = 100_000, 1000, 100, 1000
 MOST_VIDEOS_PER_STEP, MOST_PROCESSES, LONGEST_SIDE_PX = 65_536, 1024, 4096
 MOST_EPOCHS, MOST_VIDEOS, DAY_SEC = 1_000_000, 10**12, 86_400.0
 SMALLEST, LARGEST = 1e-37, 1e37
+SIZES = {"resnet": (18, 34, 50, 101, 152), "efficientnet_lite": (0, 1, 2)}
+"""MODEL.backbone -> its values of MODEL.num_layers."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,16 @@ class ModelConfig:
     """Mean of the R, G and B values on the 0..1 scale, subtracted from them."""
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Standard deviation of the R, G and B values on the 0..1 scale; they are divided by it."""
-    backbone: Literal["resnet"] = "resnet"
+    backbone: Literal["resnet", "efficientnet_lite"] = "resnet"
     """Family of the network that runs on each frame."""
-    num_layers: Literal[18, 34, 50, 101, 152] = 50
-    """Depth of the ResNet: 50, 101 or 152 as the original; 18 and 34 for small data and CPUs."""
+    num_layers: Literal[0, 1, 2, 18, 34, 50, 101, 152] = 50
+    """Which of the family: a ResNet's depth, 50, 101 or 152 as the original, 18 and 34 for small data and CPUs; the
+    number of an EfficientNet-Lite, 0, 1 or 2."""
+    dropout: float = 0.0
+    """Share of the features that each training step leaves out before the last layer; 0: off."""
+    multi_label: bool = False
+    """Whether a video may show several classes, or none: labels such as 3,7, sigmoids instead of a softmax, and mean
+    average precision."""
     label_file: str | None = None
     """Text file with one class name per line, in label order; none: classes go by their number."""
 
@@ -61,6 +69,12 @@ class ModelConfig:
                 f"it must be above 0 and at most {DAY_SEC:,.0f}, or none",
             ),
             ("name", not self.name.isidentifier(), "it must be a word: files are called after it"),
+            (
+                "num_layers",
+                self.num_layers not in SIZES[self.backbone],
+                f"{self.backbone} has {join(SIZES[self.backbone])}",
+            ),
+            ("dropout", not 0 <= self.dropout < 1, "it must be at least 0 and below 1"),
             outside(self, "num_classes", 1, MOST_CLASSES),
             outside(self, "seg_num", 1, MOST_SEGMENTS),
             outside(self, "seglen", 1, MOST_FRAMES),
@@ -84,7 +98,10 @@ class ReaderConfig:
     seg_num: int | None = None
     """Segments per video in this section; none: MODEL.seg_num."""
     short_size: int = 256
-    """Short side of a frame after resizing, in pixels; the long side becomes 4/3 of it."""
+    """Short side of a frame after resizing, in pixels."""
+    resize: Literal["stretch", "keep"] = "stretch"
+    """What becomes of the long side: "stretch", 4/3 of the short one whatever it was, as the original; "keep", what the
+    frame's shape makes of it."""
     target_size: int = 224
     """Side of the square crop that the network sees, in pixels."""
     num_reader_threads: int = 12
@@ -136,32 +153,148 @@ class TestConfig(ViewsConfig):
 
 
 @dataclass(frozen=True)
-class TrainConfig(ReaderConfig):
+class RecipeConfig(ReaderConfig):
+    """What TRAIN holds of the recipe: how the weights change, and what the network sees of the videos."""
+
     epoch: int = 45
     """Number of epochs."""
+    patience: int | None = None
+    """Epochs without a better validation (top-1; mean average precision with multi_label) after which training ends;
+    none: never before the last epoch."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """How a step follows from the gradients: "sgd", with momentum; "adamw", betas 0.9 and 0.999."""
     learning_rate: float = 0.01
-    """Learning rate of the first third of training, for the global batch_size."""
+    """Highest learning rate, for the global batch_size; see rate_for_batch."""
+    rate_for_batch: int | None = None
+    """Videos per step that learning_rate is meant for: with another batch_size it is scaled in proportion; none: it is
+    taken as it is."""
+    schedule: Literal["steps", "cosine"] = "steps"
+    """How the learning rate falls: "steps", by learning_rate_decay at certain points; "cosine", to 0 at the end."""
     learning_rate_decay: float = 0.1
-    """Factor on the learning rate at 1/3 and again at 2/3 of the epochs."""
-    l2_weight_decay: float = 1e-4
-    """L2 penalty on every parameter, batch norm and biases included; 0: off."""
+    """Factor on the learning rate at each point of "steps"."""
+    decay_epochs: tuple[float, ...] | None = None
+    """The points of "steps", in epochs, such as [40, 60]; none: 1/3 and 2/3 of the epochs."""
+    total_videos: int | None = None
+    """Number of training videos that the original's arithmetic computes those thirds from; none: they are those of the
+    run's own steps."""
+    warmup_epochs: float = 0.0
+    """Epochs in which the learning rate rises, in a straight line, to where the schedule is then; 0: off."""
     momentum: float = 0.9
     """Momentum of SGD; 0: off."""
-    total_videos: int | None = None
-    """Number of training videos that the original's arithmetic computes the decay points from; none: they lie at 1/3
-    and 2/3 of the run's own steps."""
+    nesterov: bool = False
+    """Nesterov's form of the momentum."""
+    l2_weight_decay: float = 1e-4
+    """L2 penalty of SGD on every parameter; of AdamW the share, times the learning rate, that a step takes off; 0: off."""
+    decay_bn_and_bias: bool = True
+    """Whether it counts for batch norm and biases too, as in the original."""
+    head_rate: float | None = None
+    """Factor on the learning rate of the last layer's weights; its biases get twice that; none: 1 for both."""
+    clip_grad_norm: float | None = None
+    """Largest L2 norm of all gradients together; a larger one is scaled down to it; none: off."""
+    frozen_stages: int = 0
+    """Parts of the backbone, from its beginning, that stay as they are: 1 is the stem, 2 the first stage too; 0: off."""
+    freeze_bn: Literal[True, False, "all_but_first"] = False
+    """Batch norm uses the running statistics it started with and does not change them (small batches, fine-tuning):
+    that of all layers, or, partial batch norm, of all but the network's first."""
+    precise_bn_steps: int = 0
+    """Steps whose clips batch norm's running statistics are computed anew from before each validation; 0: off."""
+    ema_decay: float | None = None
+    """Share that the moving average of the weights keeps at each step, for example 0.999; validation and the saved
+    weights are the average then; none: off."""
+
+    crop: Literal["random", "multi_scale", "random_resized"] = "random"
+    """The part of a frame that is seen: "random", target_size as it is; "multi_scale", sides of 1, 0.875, 0.75 or 0.66
+    of short_size, at 13 places; "random_resized", 8 to 100 % of the area, sides 3:4 to 4:3; then sized to target_size."""
+    color_jitter: float = 0.0
+    """How far brightness, contrast and saturation are changed, up to 1, by a factor from 1 - it to 1 + it; 0: off."""
+    mixup: float | None = None
+    """Parameter of the Beta distribution of the share in which two neighbours of a step's videos are mixed, for example
+    0.2; none: off."""
+    cutmix: float | None = None
+    """The same for a square that is cut out of one and put into the other; with mixup, each is taken for half of the
+    steps."""
+    label_smoothing: float = 0.0
+    """Share of the truth that is spread over all classes; 0: off."""
+    class_weights: Literal["off", "balanced"] | tuple[float, ...] = "off"
+    """Weight of each class in the loss: "balanced", in inverse proportion to its videos; or a list, in label order."""
+    sampling: Literal["shuffle", "class_balanced"] = "shuffle"
+    """Which videos an epoch has: "shuffle", each once; "class_balanced", as many drawn, each class equally often."""
+
+    def _checks(self) -> list[tuple[str, bool, str]]:
+        at_most = f"it must be above 0 and at most {LARGEST}, or none"
+        return [
+            *super()._checks(),
+            outside(self, "epoch", 1, MOST_EPOCHS),
+            outside(self, "patience", 1, MOST_EPOCHS),
+            (
+                "learning_rate",
+                not SMALLEST <= self.learning_rate <= LARGEST,
+                f"it must be above 0, from {SMALLEST} to {LARGEST}",
+            ),
+            outside(self, "rate_for_batch", 1, MOST_VIDEOS_PER_STEP),
+            ("learning_rate_decay", not 0 < self.learning_rate_decay <= 1, "it must be above 0 and at most 1"),
+            (
+                "decay_epochs",
+                self.decay_epochs is not None and list(self.decay_epochs) != sorted(set(self.decay_epochs)),
+                "the points must rise",
+            ),
+            outside(self, "total_videos", 1, MOST_VIDEOS),
+            (
+                "warmup_epochs",
+                not 0 <= self.warmup_epochs <= self.epoch,
+                f"it must lie between 0 and epoch, {self.epoch}",
+            ),
+            ("momentum", not 0 <= self.momentum < 1, "it must be at least 0 and below 1"),
+            (
+                "nesterov",
+                self.nesterov and (self.optimizer != "sgd" or not self.momentum),
+                "it is a form of the momentum of sgd; set TRAIN.optimizer=sgd and a momentum, or leave it out",
+            ),
+            outside(self, "l2_weight_decay", 0, LARGEST),
+            ("head_rate", not _is_share(self.head_rate, LARGEST), at_most),
+            ("clip_grad_norm", not _is_share(self.clip_grad_norm, LARGEST), at_most),
+            outside(self, "frozen_stages", 0, 100),
+            outside(self, "precise_bn_steps", 0, MOST_VIDEOS),
+            (
+                "precise_bn_steps",
+                bool(self.precise_bn_steps and self.freeze_bn),
+                "freeze_bn keeps them; set one of them",
+            ),
+            (
+                "ema_decay",
+                self.ema_decay == 1 or not _is_share(self.ema_decay, 1),
+                "it must be above 0 and below 1, or none",
+            ),
+            *self._checks_of_samples(),
+        ]
+
+    def _checks_of_samples(self) -> list[tuple[str, bool, str]]:
+        return [
+            ("color_jitter", not 0 <= self.color_jitter <= 1, "it must lie between 0 and 1"),
+            ("mixup", not _is_share(self.mixup, 1000), "it must be above 0 and at most 1000, or none"),
+            ("cutmix", not _is_share(self.cutmix, 1000), "it must be above 0 and at most 1000, or none"),
+            ("label_smoothing", not 0 <= self.label_smoothing < 1, "it must be at least 0 and below 1"),
+            (
+                "class_weights",
+                isinstance(self.class_weights, tuple) and not all(0 <= one <= 1e6 for one in self.class_weights),
+                "each weight must lie between 0 and 1,000,000",
+            ),
+        ]
+
+
+def _is_share(value: float | None, most: float) -> bool:
+    """Whether a value is above 0 and at most so large, or none."""
+    return value is None or SMALLEST <= value <= most
+
+
+@dataclass(frozen=True)
+class TrainConfig(RecipeConfig):
     max_bad_fraction: float = 0.05
     """Share of an epoch's videos that may be unreadable before training stops; it stops too when more than half (or
     this share, if larger) of at least 200 videos tried so far are; 1: never stop."""
     accumulate_steps: int = 1
     """Parts that a step's videos are computed in, one after another: the same step in less memory; 1: off."""
-    clip_grad_norm: float | None = None
-    """Largest L2 norm of all gradients together; a larger one is scaled down to it; none: off."""
-    ema_decay: float | None = None
-    """Share that the moving average of the weights keeps at each step, for example 0.999; validation and the saved
-    weights are the average then; none: off."""
-    freeze_bn: bool = False
-    """Batch norm uses the running statistics it started with and does not change them (small batches, fine-tuning)."""
     sync_bn: bool = False
     """Batch norm computes its statistics over all ranks; for several GPUs."""
     amp: Literal["off", "bf16", "fp16"] = "off"
@@ -187,16 +320,6 @@ class TrainConfig(ReaderConfig):
     def _checks(self) -> list[tuple[str, bool, str]]:
         return [
             *super()._checks(),
-            outside(self, "epoch", 1, MOST_EPOCHS),
-            (
-                "learning_rate",
-                not SMALLEST <= self.learning_rate <= LARGEST,
-                f"it must be above 0, from {SMALLEST} to {LARGEST}",
-            ),
-            ("learning_rate_decay", not 0 < self.learning_rate_decay <= 1, "it must be above 0 and at most 1"),
-            outside(self, "l2_weight_decay", 0, LARGEST),
-            ("momentum", not 0 <= self.momentum < 1, "it must be at least 0 and below 1"),
-            outside(self, "total_videos", 1, MOST_VIDEOS),
             ("max_bad_fraction", not 0 <= self.max_bad_fraction <= 1, "it must lie between 0 and 1"),
             outside(self, "accumulate_steps", 1, MOST_VIDEOS_PER_STEP),
             (
@@ -205,16 +328,10 @@ class TrainConfig(ReaderConfig):
                 f"a step of {self.batch_size} videos (batch_size) has no more parts than that",
             ),
             (
-                "clip_grad_norm",
-                self.clip_grad_norm is not None and not SMALLEST <= self.clip_grad_norm <= LARGEST,
-                f"it must be above 0 and at most {LARGEST}, or none",
+                "sync_bn",
+                self.sync_bn and self.freeze_bn is not False,
+                "freeze_bn leaves no statistics to compute; set one of them",
             ),
-            (
-                "ema_decay",
-                self.ema_decay is not None and not 0 < self.ema_decay < 1,
-                "it must be above 0 and below 1, or none",
-            ),
-            ("sync_bn", self.sync_bn and self.freeze_bn, "freeze_bn leaves no statistics to compute; set one of them"),
             ("save_interval_steps", self.save_interval_steps < 0, "it must be at least 0"),
             ("keep_last", self.keep_last is not None and self.keep_last < 1, "it must be at least 1, or none"),
         ]

@@ -26,6 +26,8 @@ YAML_ERRORS = (
     yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError,
 )  # fmt: skip
 """What PyYAML raises: its own errors, and those of Python where a value is not what its tag says."""
+UNIONS = (types.UnionType, typing.Union)
+"""What `A | B` is, and what it is where one of the two is a Literal."""
 NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -144,10 +146,12 @@ def describe_type(hint: Any) -> str:
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "none"}
     if typing.get_origin(hint) is tuple:
         length = len(typing.get_args(hint))
+        if ... in typing.get_args(hint):
+            return "a list of numbers"
         return f"a list of {NUMBER_WORDS.get(length, length)} numbers"
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {join(typing.get_args(hint))}"
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in UNIONS:
         return " or ".join(describe_type(member) for member in typing.get_args(hint))
     return names[hint]
 
@@ -197,7 +201,7 @@ def _literal(text: str) -> Any:
 
 def _convert(value: Any, hint: Any) -> Any:
     """The value as the type that the field's annotation asks for; TypeError("<what was expected>") if it is none."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in UNIONS:
         for member in typing.get_args(hint):
             try:
                 return _convert(value, member)
@@ -206,6 +210,8 @@ def _convert(value: Any, hint: Any) -> Any:
         raise TypeError(describe_type(hint))
     if typing.get_origin(hint) is tuple:
         members = typing.get_args(hint)
+        if ... in members and isinstance(value, list | tuple):
+            members = members[:1] * len(value)
         if not isinstance(value, list | tuple) or len(value) != len(members):
             raise TypeError(describe_type(hint))
         return tuple(_convert(item, member) for item, member in zip(value, members, strict=True))

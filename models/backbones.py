@@ -2,10 +2,12 @@
 
 from paddle import nn
 
+from models.efficientnet_lite import EfficientNetLite
 from models.resnet import ResNet
 
 BACKBONES = {
     "resnet": ResNet,
+    "efficientnet_lite": EfficientNetLite,
 }
 """Name -> (num_layers, in_channels, data_format) -> a network with what models/resnet.py has: `num_features`,
 `forward`, `feature_maps`."""
