@@ -1,4 +1,4 @@
-"""One line of a list -> the video's name and its class numbers. Knows no other line."""
+"""One line of a list -> the video's name and its class numbers, or what is wrong with it."""
 
 import os
 from collections import Counter
@@ -6,20 +6,48 @@ from pathlib import Path
 
 from datareader.folders import VIDEO_SUFFIXES
 
+MISTAKES_SHOWN = 5
 LARGEST_LABEL = 2**63 - 1
 LONGEST_NAME = 255  # bytes of a file's or folder's name, which no usual file system exceeds
+NO_CLASS = "none"  # in a multi-label list, the label of a video that shows none of the classes
 SEPARATOR = "\0"  # of names: no path holds it
+
+
+class Mistakes:
+    """A list's bad lines: the first ones in words, all by number."""
+
+    def __init__(self):
+        self._shown: list[str] = []
+        self._num_more = 0
+
+    def add(self, message: str) -> None:
+        if len(self._shown) < MISTAKES_SHOWN:
+            self._shown.append(message)
+        else:
+            self._num_more += 1
+
+    def add_unseen(self, number: int) -> None:
+        """More of them, which are not shown."""
+        self._num_more += number
+
+    def refuse(self) -> None:
+        """Raise ValueError if there are any."""
+        if self._shown:
+            more = f" (and {self._num_more} more bad lines)" if self._num_more else ""
+            raise ValueError("\n".join(self._shown) + more)
 
 
 def split_line(
     line: str, folder: Path, clip_format: str, needs_label: bool, multi_label: bool
-) -> tuple[str, tuple[int, ...]]:
-    """The name and the class numbers that a line ends with, several of them separated by commas; () if it has none.
+) -> tuple[str, tuple[int, ...] | None]:
+    """The name and the class numbers that a line ends with, several of them separated by commas; None if it has none.
+
+    In a multi-label list NO_CLASS stands for ().
 
     Args:
         line: without spaces around it, not empty.
         folder: the list's.
-        multi_label: whether it may have several.
+        multi_label: whether it may have several, or no class.
 
     Raises:
         ValueError: it has no label though it needs one, or several though it may not; the message says why.
@@ -27,13 +55,16 @@ def split_line(
     if SEPARATOR in line:
         raise ValueError("holds a NUL character: no path does")
     if clip_format == "pkl":
-        return line, ()
+        return line, None
     path, _, last = line.rpartition(" ") if "\t" not in line else line.rpartition("\t")
     path, numbers = path.strip(), last.split(",")
-    if path and all(number.lstrip("+-").isdecimal() for number in numbers):
+    is_no_class = multi_label and last == NO_CLASS
+    if path and (is_no_class or all(number.lstrip("+-").isdecimal() for number in numbers)):
         # without need the label may be absent, so a path with spaces may end like one
         if not needs_label and os.path.exists(find(line, folder)):
-            return line, ()
+            return line, None
+        if is_no_class:
+            return path, ()
         if multi_label:
             return path, _several(path, numbers)
         if len(numbers) == 1:
@@ -44,7 +75,7 @@ def split_line(
             )
     if needs_label:
         raise ValueError(f"expected 'path label', got {line!r}{_likely_cause(line, path, last)}")
-    return line, ()
+    return line, None
 
 
 def check_length(path: str) -> None:

@@ -45,7 +45,7 @@ class Sample(NamedTuple):
     """[index, reason] of the record if selective decoding had to decode it in order."""
     read_sec: float
     """Seconds that reading took, those spent on unreadable records included."""
-    labels: tuple[int, ...] = ()
+    labels: tuple[int, ...] | None = None
     """Class numbers of a multi-label list."""
 
 

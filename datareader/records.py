@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from datareader.folders import VIDEO_SUFFIXES, find_videos
-from datareader.list_lines import SEPARATOR, check_length, find, split_line
+from datareader.list_lines import MISTAKES_SHOWN, SEPARATOR, Mistakes, check_length, find, split_line
 
-MISTAKES_SHOWN = 5
 LOOKS = 10_000  # at files, until a list counts as one whose videos are not here
 BLOCK = 10_000  # records that are unpacked at once
 NO_LABEL = -(2**63)
@@ -30,12 +29,12 @@ class Record(NamedTuple):
     """Class number, or None where the list has none, or where it has several classes for a video."""
     name: str
     """The path as the list writes it: what results call the video."""
-    labels: tuple[int, ...] = ()
-    """Class numbers of a multi-label list; else empty."""
+    labels: tuple[int, ...] | None = None
+    """Class numbers of a multi-label list, () for a video of no class; None where they are not known."""
 
     @property
-    def classes(self) -> tuple[int, ...]:
-        """All true classes, however many a video of the list may have; empty where they are not known."""
+    def classes(self) -> tuple[int, ...] | None:
+        """All true classes, however many a video of the list may have; None where they are not known."""
         return self.labels if self.label is None else (self.label,)
 
 
@@ -70,12 +69,12 @@ class RecordList(Sequence[Record]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    def append(self, name: str, label: int | None, labels: Sequence[int] = ()) -> None:
+    def append(self, name: str, label: int | None, labels: Sequence[int] | None = None) -> None:
         """Add a video; names that are no text are those of `os.fsdecode`, and `labels` are for a multi-label list."""
         self._names.extend(f"{name}{SEPARATOR}".encode(errors="surrogateescape"))
         self._starts.append(len(self._names))
         if self.multi_label:
-            self._labels.extend(labels)
+            self._labels.extend([NO_LABEL] if labels is None else labels)
             self._label_starts.append(len(self._labels))
         else:
             self._labels.append(NO_LABEL if label is None else label)
@@ -114,7 +113,9 @@ class RecordList(Sequence[Record]):
         digest = hashlib.sha256()
         for start in range(0, len(self), BLOCK):
             block = self._block(start, min(start + BLOCK, len(self)))
-            lines = [f"{name} {','.join(map(str, labels)) or label}\n" for name, label, labels in block]
+            lines = [
+                f"{name} {label if labels is None else ','.join(map(str, labels))}\n" for name, label, labels in block
+            ]
             digest.update("".join(lines).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
@@ -134,19 +135,20 @@ class RecordList(Sequence[Record]):
             places = np.unique(np.searchsorted(np.array(self._label_starts), places, side="right") - 1)
         return places, from_one
 
-    def _all(self) -> Iterator[tuple[str, int | None, tuple[int, ...]]]:
+    def _all(self) -> Iterator[tuple[str, int | None, tuple[int, ...] | None]]:
         for start in range(0, len(self), BLOCK):
             yield from self._block(start, min(start + BLOCK, len(self)))
 
-    def _block(self, start: int, end: int) -> Iterator[tuple[str, int | None, tuple[int, ...]]]:
+    def _block(self, start: int, end: int) -> Iterator[tuple[str, int | None, tuple[int, ...] | None]]:
         """The name, the label and the labels of each video."""
         names = self._names[self._starts[start] : self._starts[end] - 1].decode(errors="surrogateescape")
         if self.multi_label:
             ends = itertools.pairwise(self._label_starts[start : end + 1])
-            several = [tuple(self._labels[first:last]) for first, last in ends]
-            return zip(names.split(SEPARATOR), [None] * len(several), several, strict=True)
+            several = (tuple(self._labels[first:last]) for first, last in ends)
+            known = [None if labels == (NO_LABEL,) else labels for labels in several]
+            return zip(names.split(SEPARATOR), [None] * len(known), known, strict=True)
         labels = (None if label == NO_LABEL else label for label in self._labels[start:end])
-        return zip(names.split(SEPARATOR), labels, itertools.repeat((), end - start), strict=True)
+        return zip(names.split(SEPARATOR), labels, itertools.repeat(None, end - start), strict=True)
 
 
 def read_list(
@@ -154,16 +156,16 @@ def read_list(
 ) -> RecordList:
     """Read a list file.
 
-    A line of a mp4 list is `path label`, or `path label,label,...` where a video may have several classes; the path may
-    contain spaces. Without `num_classes` labels are optional, as for inference. A line of a pkl list is a path: the
-    label is inside the file, one only. Blank lines and lines that begin with # are passed over. A relative path is
-    looked up from the working folder, then from the list's folder.
+    A line of a mp4 list is `path label`; where a video may have several classes, or none, `path label,label,...` or
+    `path none`. The path may contain spaces. Without `num_classes` labels are optional, as for inference. A line of a
+    pkl list is a path: the label is inside the file, one only. Blank lines and lines that begin with # are passed over.
+    A relative path is looked up from the working folder, then from the list's folder.
 
     Args:
         list_path: the list file, UTF-8.
         clip_format: "mp4" or "pkl".
         num_classes: if given, every line needs a label from 0 to num_classes - 1.
-        multi_label: whether a video may have several classes.
+        multi_label: whether a video may have several classes, or none.
 
     Raises:
         FileNotFoundError: the list, or every video in it (of a long list, every one of LOOKS), is absent.
@@ -175,7 +177,7 @@ def read_list(
             f"{list_path}: a pkl holds one label, but MODEL.multi_label is set; use MODEL.format=mp4 and a list with "
             "labels, or -o MODEL.multi_label=False"
         )
-    records, mistakes, numbers = RecordList(list_path.parent, multi_label), _Mistakes(), array("q")
+    records, mistakes, numbers = RecordList(list_path.parent, multi_label), Mistakes(), array("q")
     for number, line in enumerate(_read_lines(list_path), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
@@ -200,30 +202,6 @@ def read_list(
             f"{records[0].name!r}, was looked up from the working folder and from {list_path.parent}"
         )
     return records
-
-
-class _Mistakes:
-    """A list's bad lines: the first ones in words, all by number."""
-
-    def __init__(self):
-        self._shown: list[str] = []
-        self._num_more = 0
-
-    def add(self, message: str) -> None:
-        if len(self._shown) < MISTAKES_SHOWN:
-            self._shown.append(message)
-        else:
-            self._num_more += 1
-
-    def add_unseen(self, number: int) -> None:
-        """More of them, which are not shown."""
-        self._num_more += number
-
-    def refuse(self) -> None:
-        """Raise ValueError if there are any."""
-        if self._shown:
-            more = f" (and {self._num_more} more bad lines)" if self._num_more else ""
-            raise ValueError("\n".join(self._shown) + more)
 
 
 def records_of(paths: Iterable[str], is_address: Callable[[str], bool] = lambda path: False) -> RecordList:
@@ -272,7 +250,7 @@ def _read_lines(list_path: Path) -> Iterator[str]:
 
 
 def _check_labels(
-    records: RecordList, numbers: Sequence[int], list_path: Path, num_classes: int, mistakes: _Mistakes
+    records: RecordList, numbers: Sequence[int], list_path: Path, num_classes: int, mistakes: Mistakes
 ) -> None:
     """A message for each label that is no class's; one in all if the labels count from 1."""
     places, from_one = records.label_mistakes(num_classes)

@@ -3,7 +3,7 @@
 import base64
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +141,13 @@ def calibration_figure(curve: Sequence[tuple[float, float, int]]) -> Figure:
         return figure
 
 
-def roc_figure(curves: Mapping[str, Curve]) -> Figure:
-    """Recall over the false positive rate, a curve for each class by name, with the two thresholds of the report."""
+def roc_figure(curves: Sequence[tuple[str, Curve]]) -> Figure:
+    """Recall over the false positive rate, a curve for each class and its name, with the report's two thresholds."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
         colours = [BLUE] if len(curves) == 1 else plt.get_cmap("tab20").colors
-        for (name, curve), colour in zip(curves.items(), colours, strict=False):
+        for (name, curve), colour in zip(curves, colours, strict=False):
             label = f"{_short(name)}: {area_under_roc(curve):.4f}"
             axis.plot(np.append(0, curve.false_rate), np.append(0, curve.recall), color=colour, label=label)
             for chosen, marker in ((best_f1(curve), "o"), (best_youden(curve), "s")):

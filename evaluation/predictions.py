@@ -33,13 +33,13 @@ class Prediction(NamedTuple):
     """Seconds that reading the video took."""
     problem: str = ""
     """Why the video could not be read; empty if it could."""
-    labels: tuple[int, ...] = ()
-    """Class numbers by a multi-label list, whose `label` is -1; else empty."""
+    labels: tuple[int, ...] | None = None
+    """Class numbers by a multi-label list, whose `label` is -1, () for no class; None: not known."""
 
     @property
     def truth(self) -> tuple[int, ...]:
-        """The true classes, however many a video may have; empty: not known."""
-        return self.labels if self.label < 0 else (self.label,)
+        """The true classes, however many a video may have; empty where they are not known."""
+        return (self.labels or ()) if self.label < 0 else (self.label,)
 
     @property
     def truth_rank(self) -> int | None:
@@ -64,7 +64,7 @@ class Prediction(NamedTuple):
 
         A probability that float32 has rounded to 0 counts as the smallest there is, one that is 1 as the largest below.
         """
-        if not self.labels:
+        if self.labels is None:
             return -math.log(max(self.truth_probability, TINY))
         given, is_true = self.probabilities.astype(np.float64), np.isin(self.class_ids, self.labels)
         return float(-np.log(np.where(is_true, np.maximum(given, TINY), np.maximum(1 - given, EPSILON))).mean())
@@ -95,7 +95,7 @@ class Prediction(NamedTuple):
             probabilities=np.float32(prediction.probabilities),
             class_ids=np.array(prediction.class_ids, np.int64),
             features=np.float32(prediction.features),
-            labels=tuple(prediction.labels),
+            labels=None if prediction.labels is None else tuple(prediction.labels),
         )
 
 

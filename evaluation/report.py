@@ -15,8 +15,8 @@ from PIL import Image
 
 from evaluation import plots
 from evaluation.calibration import calibration_curve
-from evaluation.files import write_text
 from evaluation.curves import Curve, area_under_roc, best_f1, best_youden
+from evaluation.files import write_text
 from evaluation.per_class import ClassScore, class_curve, most_confused
 from evaluation.predictions import Prediction, all_class_names, best_classes, class_name
 from evaluation.scores import Summary
@@ -105,7 +105,7 @@ class Report:
             "roc": plots.data_uri(plots.roc_figure(curves)) if curves else None,
             "thresholds": [
                 {"name": name, "area": area_under_roc(curve), "f1": best_f1(curve), "youden": best_youden(curve)}
-                for name, curve in curves.items()
+                for name, curve in curves
             ],
             "num_scored": sum(score.num_videos > 0 for score in summary.classes),
             "calibration": plots.data_uri(plots.calibration_figure(calibration_curve(self.predictions))),
@@ -124,18 +124,18 @@ class Report:
             logger.warning("the report has no curves of training: %s", error)
             return {}
 
-    def _curves(self) -> dict[str, Curve]:
-        """Of the classes with most videos, by name, where a threshold can be chosen; of two classes the second."""
+    def _curves(self) -> list[tuple[str, Curve]]:
+        """Names and curves of the classes with most videos, where a threshold can be chosen; of two the second."""
         summary = self.summary
         if summary.num_videos == summary.num_unreadable:
-            return {}
+            return []
         if summary.confusion is None:
             by_size = sorted(summary.classes, key=lambda score: -score.num_videos)
             wanted = [score.class_id for score in by_size[:CURVES_SHOWN] if score.num_videos]
         else:
             wanted = [1] if len(summary.classes) == 2 else []
-        curves = {class_name(one, self.class_names): class_curve(self.predictions, one) for one in wanted}
-        return {name: curve for name, curve in curves.items() if curve.num_true[-1] and curve.num_false[-1]}
+        curves = [(class_name(one, self.class_names), class_curve(self.predictions, one)) for one in wanted]
+        return [(name, curve) for name, curve in curves if curve.num_true[-1] and curve.num_false[-1]]
 
     def _class_row(self, score: ClassScore) -> dict[str, Any]:
         return {**score._asdict(), "name": class_name(score.class_id, self.class_names)}

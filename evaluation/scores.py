@@ -35,7 +35,7 @@ class Tally:
                 rank = prediction.truth_rank
                 self.num_read += 1
                 self.num_hits += rank == 1
-                self.num_hits5 += rank <= 5
+                self.num_hits5 += rank is not None and rank <= 5
                 self.loss_sum += prediction.loss
 
     @property

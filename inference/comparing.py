@@ -26,8 +26,8 @@ class Samples(NamedTuple):
     names: list[str]
     clips: list[np.ndarray]
     """uint8 (1, T, 3, H, W) each."""
-    labels: list[tuple[int, ...]]
-    """The true classes of each; empty: not known."""
+    labels: list[tuple[int, ...] | None]
+    """The true classes of each; None: not known."""
 
 
 class Contender(NamedTuple):
@@ -106,10 +106,10 @@ def compare_precisions(contenders: list[Contender], samples: Samples) -> list[Ro
 
 
 def _row(
-    contender: Contender, said: np.ndarray, reference: np.ndarray, labels: list[tuple[int, ...]], took_sec: float
+    contender: Contender, said: np.ndarray, reference: np.ndarray, labels: list[tuple[int, ...] | None], took_sec: float
 ) -> Row:
     differences, best = np.abs(said - reference), said.argmax(axis=1)
-    right = [int(answer) in classes for answer, classes in zip(best, labels, strict=True) if classes]
+    right = [int(answer) in classes for answer, classes in zip(best, labels, strict=True) if classes is not None]
     return Row(
         contender.precision,
         sum(right) / len(right) if right else None,

@@ -148,13 +148,13 @@ def make_small_set(folder: Path, num_train: int = 12, num_val: int = 7) -> Path:
 
 
 def write_multi_label_lists(small_set: Path, folder: Path) -> Path:
-    """Lists of the same videos in a folder, each also of the next class if its number is even: `path 0,1`."""
+    """Lists of the same videos in a folder: those of even numbers also of the next class, the sixth of none."""
     for name in ("train", "val"):
         lines = []
         for number, line in enumerate((small_set / f"{name}.list").read_text().splitlines()):
             path, label = line.rsplit(" ", 1)
-            more = f",{(int(label) + 1) % NUM_CLASSES}" if number % 2 == 0 else ""
-            lines.append(f"{small_set / path} {label}{more}\n")
+            several = f"{label},{(int(label) + 1) % NUM_CLASSES}" if number % 2 == 0 else label
+            lines.append(f"{small_set / path} {'none' if number == 5 else several}\n")
         (folder / f"{name}.list").write_text("".join(lines))
     return folder
 

@@ -77,17 +77,19 @@ def test_the_likely_cause_is_named(folder, text, part):
 
 
 def test_several_labels_of_a_video(folder):
-    text = "a.mp4 3,7\nwith space.mp4\t0\na.mp4 7,2,1\n"
+    text = "a.mp4 3,7\nwith space.mp4\t0\na.mp4 7,2,1\na.mp4 none\n"
     records = read_list(write(folder, text), num_classes=8, multi_label=True)
-    assert [(record.label, record.labels) for record in records] == [(None, (3, 7)), (None, (0,)), (None, (7, 2, 1))]
-    assert [record.classes for record in records.without({"with space.mp4"})] == [(3, 7), (7, 2, 1)]
+    assert [(record.label, record.labels) for record in records] == [
+        (None, (3, 7)), (None, (0,)), (None, (7, 2, 1)), (None, ()),
+    ]  # fmt: skip
+    assert [record.classes for record in records.without({"with space.mp4"})] == [(3, 7), (7, 2, 1), ()]
     assert records.label_counts() == {0: 1, 1: 1, 2: 1, 3: 1, 7: 2}
     assert records[1] == Record(str(folder / "with space.mp4"), None, "with space.mp4", (0,))
-    assert list(records.listed()) == [("a.mp4", None), ("with space.mp4", None), ("a.mp4", None)]
+    assert list(records.listed()) == [(name, None) for name in ("a.mp4", "with space.mp4", "a.mp4", "a.mp4")]
     other = read_list(write(folder, text.replace("3,7", "37")), num_classes=38, multi_label=True)
     assert records.digest != other.digest
     unlabelled = read_list(write(folder, "a.mp4\nwith space.mp4 2,3\nends 3\n"), multi_label=True)
-    assert [record.classes for record in unlabelled] == [(), (2, 3), ()]
+    assert [record.classes for record in unlabelled] == [None, (2, 3), None]
 
 
 def test_single_labels_have_the_digest_that_earlier_checkpoints_hold(folder):

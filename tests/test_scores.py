@@ -205,6 +205,17 @@ def test_several_classes_by_hand():
     assert (rows[1]["predicted"], rows[1]["truth_rank"], rows[1]["truth_probability"]) == (1, 2, pytest.approx(0.4))
 
 
+def test_a_video_of_no_class_makes_each_answer_to_it_a_wrong_one():
+    predictions = predictions_of([[0.9, 0.2], [0.8, 0.1]], [(), (0,)])
+    summary = summarize(predictions, 2, multi_label=True)
+    assert (summary.scores["top1"], summary.scores["top5"]) == (0.5, 0.5)
+    assert summary.classes[0][1:] == (1, pytest.approx(math.nan, nan_ok=True), 0.5, 1, 2 / 3, 0.5)
+    logs = [math.log(share) for share in (0.1, 0.8, 0.8, 0.9)]
+    assert summary.scores["loss"] == pytest.approx(-sum(logs) / 4, rel=1e-6)
+    (row, _) = prediction_rows(predictions, None)
+    assert row[1:3] == [None, None] and row[6:8] == [None, 0.0]
+
+
 def test_a_prediction_travels_between_ranks_with_its_classes():
     (prediction,) = predictions_of([[0.9, 0.6, 0.2]], [(0, 2)])
     again = Prediction.from_json(json.loads(json.dumps(prediction.as_json())))

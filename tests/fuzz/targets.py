@@ -68,8 +68,8 @@ SUMS_TOKENS = (
     b"a" * 300,
 )  # fmt: skip
 LIST_TOKENS = (
-    b" ", b"\t", b"\n", b"\r", b"\0", b"/", b"../", b"#", b"-1", b",", b"1,2", b"a" * 5000, b"\xff",
-    b"\xe2\x80\xa8", b"\xc2\xb2",
+    b" ", b"\t", b"\n", b"\r", b"\0", b"/", b"../", b"#", b"-1", b",", b"1,2", b" none", b"a" * 5000,
+    b"\xff", b"\xe2\x80\xa8", b"\xc2\xb2",
 )  # fmt: skip
 CSV_TOKENS = (b",", b'"', b"\n", b"\r", b"\0", b"train", b"youtube_id", b"\xff", b"9" * 20, b"a" * 200_000)
 
