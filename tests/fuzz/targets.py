@@ -32,7 +32,7 @@ from datareader.decode import decode_pkl
 from datareader.nal_units import H264, Hevc
 from datareader.records import read_list
 from dataset.kinetics.annotations import read_annotations
-from evaluation.files import Features, ResultFiles
+from evaluation.files import Features, ResultFiles, WindowFeatures
 from evaluation.plots import read_epochs
 from evaluation.predictions import Prediction, read_class_names
 from formula_weights import write_original_folder
@@ -321,6 +321,14 @@ def _features() -> list[bytes]:
         return [features.path.read_bytes()]
 
 
+def _window_features() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        features = WindowFeatures(Path(folder) / "features.npz")
+        features.add(0.0, 1.0, np.arange(9, dtype=np.float32))
+        features.save()
+        return [features.path.read_bytes()]
+
+
 def _timelines() -> list[bytes]:
     return [json.dumps({"settings": {}, "is_complete": True, "windows": []}).encode()]
 
@@ -364,6 +372,7 @@ TARGETS = {
     "state.json": Target(_read_state, _states, JSON_TOKENS),
     "results": Target(_go_on("result.jsonl"), _results, JSON_TOKENS),
     "features": Target(_read(lambda path: Features(path).load()), _features),
+    "window features": Target(_read(lambda path: WindowFeatures(path).num_saved()), _window_features),
     "settings.json": Target(_go_on("result.settings.json"), lambda: [b'{"seg_num": 3}'], JSON_TOKENS),
     "timeline.json": Target(_read(lambda path: Timeline(path, "a", None, {}).is_done()), _timelines, JSON_TOKENS),
     "metrics.jsonl": Target(_read(read_epochs), _metrics, JSON_TOKENS),
