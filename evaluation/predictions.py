@@ -44,8 +44,8 @@ class Prediction(NamedTuple):
     @property
     def truth_rank(self) -> int | None:
         """The place of the best true class, 1 for the first; None where it is not known or the video was unreadable."""
-        (places,) = np.nonzero(np.isin(self.class_ids, self.truth))
-        return int(places[0]) + 1 if len(places) else None
+        places = [int(place) for label in self.truth for place in np.nonzero(self.class_ids == label)[0]]
+        return min(places) + 1 if places else None
 
     @property
     def truth_probability(self) -> float:
