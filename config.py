@@ -52,8 +52,6 @@ class ModelConfig:
     num_layers: Literal[0, 1, 2, 18, 34, 50, 101, 152] = 50
     """Which of the family: a ResNet's depth, 50, 101 or 152 as the original, 18 and 34 for small data and CPUs; the
     number of an EfficientNet-Lite, 0, 1 or 2."""
-    dropout: float = 0.0
-    """Share of the features that each training step leaves out before the last layer; 0: off."""
     multi_label: bool = False
     """Whether a video may show several classes, or none: labels such as 3,7, sigmoids instead of a softmax, and mean
     average precision."""
@@ -74,7 +72,6 @@ class ModelConfig:
                 self.num_layers not in SIZES[self.backbone],
                 f"{self.backbone} has {join(SIZES[self.backbone])}",
             ),
-            ("dropout", not 0 <= self.dropout < 1, "it must be at least 0 and below 1"),
             outside(self, "num_classes", 1, MOST_CLASSES),
             outside(self, "seg_num", 1, MOST_SEGMENTS),
             outside(self, "seglen", 1, MOST_FRAMES),
@@ -185,7 +182,8 @@ class RecipeConfig(ReaderConfig):
     nesterov: bool = False
     """Nesterov's form of the momentum."""
     l2_weight_decay: float = 1e-4
-    """L2 penalty of SGD on every parameter; of AdamW the share, times the learning rate, that a step takes off; 0: off."""
+    """L2 penalty of SGD on every parameter; of AdamW the share, times the learning rate, that a step takes off; 0:
+    off."""
     decay_bn_and_bias: bool = True
     """Whether it counts for batch norm and biases too, as in the original."""
     head_rate: float | None = None
@@ -193,7 +191,8 @@ class RecipeConfig(ReaderConfig):
     clip_grad_norm: float | None = None
     """Largest L2 norm of all gradients together; a larger one is scaled down to it; none: off."""
     frozen_stages: int = 0
-    """Parts of the backbone, from its beginning, that stay as they are: 1 is the stem, 2 the first stage too; 0: off."""
+    """Parts of the backbone, from its beginning, that stay as they are: 1 is the stem, 2 the first stage too; 0:
+    off."""
     freeze_bn: Literal[True, False, "all_but_first"] = False
     """Batch norm uses the running statistics it started with and does not change them (small batches, fine-tuning):
     that of all layers, or, partial batch norm, of all but the network's first."""
@@ -205,7 +204,8 @@ class RecipeConfig(ReaderConfig):
 
     crop: Literal["random", "multi_scale", "random_resized"] = "random"
     """The part of a frame that is seen: "random", target_size as it is; "multi_scale", sides of 1, 0.875, 0.75 or 0.66
-    of short_size, at 13 places; "random_resized", 8 to 100 % of the area, sides 3:4 to 4:3; then sized to target_size."""
+    of short_size, at 13 places; "random_resized", 8 to 100 % of the area, sides 3:4 to 4:3; then
+    sized to target_size."""
     color_jitter: float = 0.0
     """How far brightness, contrast and saturation are changed, up to 1, by a factor from 1 - it to 1 + it; 0: off."""
     mixup: float | None = None
@@ -214,6 +214,8 @@ class RecipeConfig(ReaderConfig):
     cutmix: float | None = None
     """The same for a square that is cut out of one and put into the other; with mixup, each is taken for half of the
     steps."""
+    dropout: float = 0.0
+    """Share of the features that each step leaves out before the last layer; 0: off."""
     label_smoothing: float = 0.0
     """Share of the truth that is spread over all classes; 0: off."""
     class_weights: Literal["off", "balanced"] | tuple[float, ...] = "off"
@@ -274,6 +276,7 @@ class RecipeConfig(ReaderConfig):
             ("color_jitter", not 0 <= self.color_jitter <= 1, "it must lie between 0 and 1"),
             ("mixup", not _is_share(self.mixup, 1000), "it must be above 0 and at most 1000, or none"),
             ("cutmix", not _is_share(self.cutmix, 1000), "it must be above 0 and at most 1000, or none"),
+            ("dropout", not 0 <= self.dropout < 1, "it must be at least 0 and below 1"),
             ("label_smoothing", not 0 <= self.label_smoothing < 1, "it must be at least 0 and below 1"),
             (
                 "class_weights",

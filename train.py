@@ -8,8 +8,9 @@ r"""Train a video classification model.
     python -m paddle.distributed.launch --nproc_per_node=8 train.py --config=configs/tsn.txt
 
 SAVE_DIR gets a checkpoint folder for each epoch, TSN_epoch0, TSN_epoch1, ..., of which TRAIN.keep_last stay, TSN_best
-by validation top-1, and metrics.jsonl with every figure. SIGTERM and Ctrl-C end the step, save a checkpoint and exit
-with 143 and 130; a second one exits at once. Where reading fails, a checkpoint is saved too.
+by validation top-1 (multi-label: mean average precision), and metrics.jsonl with every figure. SIGTERM and Ctrl-C end
+the step, save a checkpoint and exit with 143 and 130; a second one exits at once. Where reading fails, a checkpoint is
+saved too.
 """
 
 import argparse
@@ -28,10 +29,10 @@ from distributed.ranks import say_threads, start
 from distributed.signals import Stopped, StopRequest
 from training.build import build_run, open_checkpoints
 from training.checkpoint import BEST
+from training.finite import NonFiniteLoss
 from training.log import table
 from training.resume import AUTO
 from training.run import Run, finish_epoch, is_validation_due, save_progress, train_epoch, validate
-from training.steps import NonFiniteLoss
 
 logger = logging.getLogger("train")
 
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
                 train_scores = train_epoch(run, stop)
                 valid_scores = validate(run, stop) if is_validation_due(run) else None
                 finish_epoch(run, train_scores, valid_scores)
+            run.metrics.write("end", run.state.step, epoch=run.state.epoch)
         except Stopped as stopped:
             is_saved = save_progress(run)
             logger.info("[TRAIN] %s after step %d; --resume=auto goes on", stopped, run.saved_step)

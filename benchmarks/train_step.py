@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tabulate import tabulate
@@ -155,11 +156,12 @@ def make_batch(frames, labels):
 
 def make_loader(args: argparse.Namespace, ranks):
     """An epoch of as many steps as a round has."""
+    from datareader.augment import RandomView
     from datareader.loader import Loader
+    from datareader.order import shuffled_order
     from datareader.reader import ClipReader, Decoding
     from datareader.records import Record
     from datareader.sampling import Sampling
-    from datareader.transforms import RandomView
 
     paths = [str(CLIPS / f"{number % NUM_CLIPS}.mp4") for number in range(STEPS * args.batch_size)]
     reader = ClipReader(
@@ -170,7 +172,7 @@ def make_loader(args: argparse.Namespace, ranks):
         seed=0,
     )
     return Loader(
-        reader, args.batch_size, shuffle_seed=0, num_workers=1,
+        reader, args.batch_size, order=partial(shuffled_order, num_clips=len(paths), seed=0), num_workers=1,
         rank=ranks.rank, num_ranks=ranks.num_ranks, even_ranks=True,
     )  # fmt: skip
 

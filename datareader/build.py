@@ -1,5 +1,6 @@
 """Config section -> the records, reader and loader of a mode: "train", "valid", "test" or "infer"."""
 
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -7,13 +8,15 @@ import numpy as np
 
 from common.console import count, size
 from common.processes import cores_each, memory_bytes
-from config import Config, ViewsConfig
+from config import Config, ReaderConfig, ViewsConfig
+from datareader.augment import RandomView
 from datareader.decode import check_decoder
 from datareader.loader import Loader
+from datareader.order import CLASS_BALANCED, Order, balanced_order, shuffled_order
 from datareader.reader import ClipReader, Decoding
 from datareader.records import Record, RecordList, read_list
 from datareader.sampling import Sampling
-from datareader.transforms import RandomView, Views
+from datareader.transforms import Views
 from distributed.ranks import Ranks
 
 NEIGHBOURS_TRIED = 5  # in place of a training video that cannot be read: a hunt through the list could take days
@@ -55,18 +58,29 @@ def build_reader(config: Config, mode: str, records: Sequence[Record], seed: int
     """The clips of records, as a mode sees them, read in this process. Only train draws at random, from the seed."""
     model, section = config.model, getattr(config, mode)
     check_decoder(model.decoder)
-    num_clips, crop = (section.num_clips, section.crop) if isinstance(section, ViewsConfig) else (1, "center")
-    sizes = (section.short_size, section.target_size)
+    num_clips = section.num_clips if isinstance(section, ViewsConfig) else 1
     return ClipReader(
         records,
         Decoding(model.format, model.decoder, model.decode_timeout_sec, _num_threads(mode, num_readers=1)),
         Sampling(section.seg_num or model.seg_num, model.seglen, num_clips),
-        RandomView(*sizes) if mode == "train" else Views(*sizes, crop),
+        build_random_view(config) if mode == "train" else _build_views(section),
         num_classes=None if mode == "infer" else model.num_classes,
         multi_label=model.multi_label,
         seed=seed if mode == "train" else None,
         max_unreadable=NEIGHBOURS_TRIED,
     )
+
+
+def build_random_view(config: Config) -> RandomView:
+    """How training sees a video."""
+    train = config.train
+    return RandomView(train.short_size, train.target_size, train.crop, train.resize, train.color_jitter)
+
+
+def _build_views(section: ReaderConfig) -> Views:
+    """How a section other than TRAIN sees a video."""
+    crop = section.crop if isinstance(section, ViewsConfig) else "center"
+    return Views(section.short_size, section.target_size, crop, section.resize)
 
 
 def build_loader(
@@ -91,12 +105,24 @@ def build_loader(
     return Loader(
         reader,
         batch_size,
-        shuffle_seed=seed if is_training else None,
+        order=build_order(config, records, seed) if is_training else None,
         num_workers=num_workers,
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
         even_ranks=is_training,
     )
+
+
+def build_order(config: Config, records: RecordList, seed: int) -> Order:
+    """What training's epochs have, in which order."""
+    if config.train.sampling == CLASS_BALANCED:
+        if records.multi_label:
+            raise ValueError(
+                "TRAIN.sampling is class_balanced, but a video of a multi-label list is of no one class; use "
+                "-o TRAIN.sampling=shuffle, with TRAIN.class_weights=balanced if need be"
+            )
+        return functools.partial(balanced_order, labels=records.labels, seed=seed)
+    return functools.partial(shuffled_order, num_clips=len(records), seed=seed)
 
 
 def _whole_shares(mode: str, batch_size: int, ranks: Ranks) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from datareader.ahead import read_ahead
+from datareader.order import Order
 from datareader.reader import ClipReader
 from datareader.records import Record
 from datareader.workers import SHARED_MEMORY, EndsWorker, Workers, stand_apart
@@ -44,7 +45,8 @@ class Loader:
     Args:
         reader: the data set.
         batch_size: clips per step over all ranks together.
-        shuffle_seed: an epoch's order is drawn from (shuffle_seed, epoch); None keeps the list's order.
+        order: epoch -> the clips of it, int64 (as many as the reader has,); see datareader/order.py. None keeps the
+            list's order.
         num_workers: processes that read; 0 reads in this one.
         rank, num_ranks: this rank reads its slice of each step.
         even_ranks: give every rank as many clips as the others at every step, as training needs; up to num_ranks - 1
@@ -56,14 +58,14 @@ class Loader:
         reader: ClipReader,
         batch_size: int,
         *,
-        shuffle_seed: int | None = None,
+        order: Order | None = None,
         num_workers: int = 0,
         rank: int = 0,
         num_ranks: int = 1,
         even_ranks: bool = False,
     ):
         self.reader = reader
-        self._batches = _Batches(len(reader), batch_size, shuffle_seed, rank, num_ranks, even_ranks)
+        self._batches = _Batches(len(reader), batch_size, order, rank, num_ranks, even_ranks)
         self._workers = None
         self.in_order: dict[int, str] = {}
         """{index: reason} of the epoch's videos so far that selective decoding had to decode in order."""
@@ -132,11 +134,11 @@ class _Batches(paddle.io.BatchSampler):
     """Each step's (epoch, index) keys, as one item. The epoch travels with them, so workers live on between epochs."""
 
     def __init__(
-        self, num_clips: int, batch_size: int, shuffle_seed: int | None, rank: int, num_ranks: int, even_ranks: bool
+        self, num_clips: int, batch_size: int, order: Order | None, rank: int, num_ranks: int, even_ranks: bool
     ):
         self.num_clips = num_clips
         self.batch_size = batch_size
-        self.shuffle_seed = shuffle_seed
+        self.order = order
         self.rank = rank
         self.num_ranks = num_ranks
         self.even_ranks = even_ranks
@@ -153,9 +155,7 @@ class _Batches(paddle.io.BatchSampler):
         return -(-num_clips // self.batch_size)
 
     def __iter__(self) -> Iterator[list[list[tuple[int, int]]]]:
-        order = np.arange(self.num_clips)
-        if self.shuffle_seed is not None:
-            order = np.random.default_rng([self.shuffle_seed, self.epoch]).permutation(order)
+        order = self.order(self.epoch) if self.order else np.arange(self.num_clips)
         for step in range(self.first_step, len(self)):
             step_clips = order[step * self.batch_size : (step + 1) * self.batch_size]
             if self.even_ranks:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from common.console import count
+from datareader.augment import RandomView
 from datareader.decode import VideoError, decode_pkl, decode_video
 from datareader.records import Record
 from datareader.sampling import Sampling
-from datareader.transforms import RandomView, Views, resize
+from datareader.transforms import Views
 
 FRAMES_STREAM, VIEW_STREAM = 0, 1  # a sample's two random streams: frames may be picked twice, the view must not notice
 
@@ -147,7 +148,7 @@ class ClipReader:
             return self.sampling.indices(num_frames, rng(FRAMES_STREAM))
 
         def prepare(picture: np.ndarray) -> np.ndarray:
-            return resize([picture], self.views.short_size)[0]
+            return self.views.prepare(picture, rng(VIEW_STREAM))
 
         if self.decoding.clip_format == "pkl":
             video_id, label, frames = decode_pkl(record.path, pick_indices, self.decoding.timeout_sec, prepare)
@@ -156,7 +157,7 @@ class ClipReader:
             _, decoder, timeout_sec, num_threads = self.decoding
             frames, doubt = decode_video(record.path, pick_indices, decoder, timeout_sec, prepare, num_threads)
             video_id, label = record.name, record.label
-        self.views.cut_into(clip, frames, self.sampling.frames_per_clip, rng(VIEW_STREAM))
+        self.views.cut_into(clip, frames, self.sampling.frames_per_clip)
         return label, video_id, doubt
 
     def _checked(self, label: object) -> int | None:

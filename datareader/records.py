@@ -119,16 +119,21 @@ class RecordList(Sequence[Record]):
             digest.update("".join(lines).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Each video's label, int64 (N,); NO_LABEL where the list has none. Of a multi-label list all, one by one."""
+        return np.array(self._labels)
+
     def label_counts(self) -> Counter[int]:
         """How many videos each class has, one of several classes in each; those without a label are left out."""
-        labels, numbers = np.unique(np.array(self._labels), return_counts=True)
+        labels, numbers = np.unique(self.labels, return_counts=True)
         return Counter(
             {label: n for label, n in zip(labels.tolist(), numbers.tolist(), strict=True) if label != NO_LABEL}
         )
 
     def label_mistakes(self, num_classes: int) -> tuple[np.ndarray, bool]:
         """The places of videos with a label that is no class's, and whether the labels seem to count from 1."""
-        labels = np.array(self._labels)
+        labels = self.labels
         (places,) = np.nonzero((labels < 0) | (labels >= num_classes))
         from_one = bool(len(places)) and labels.min() == 1 and labels.max() == num_classes
         if self.multi_label:
@@ -193,14 +198,7 @@ def read_list(
     if clip_format == "mp4" and num_classes is not None:
         _check_labels(records, numbers, list_path, num_classes, mistakes)
     mistakes.refuse()
-    if not records:
-        raise ValueError(f"{list_path}: no videos in this list; it needs a line 'path label' per video")
-    if not records.first_found():
-        looks = f" of the {LOOKS:,} that were looked for" if len(records) > LOOKS else ""
-        raise FileNotFoundError(
-            f"{list_path}: none of its videos exists{looks} (it lists {len(records):,}); the first, "
-            f"{records[0].name!r}, was looked up from the working folder and from {list_path.parent}"
-        )
+    _check_presence(records, list_path)
     return records
 
 
@@ -231,6 +229,18 @@ def records_of(paths: Iterable[str], is_address: Callable[[str], bool] = lambda 
         for video in found:
             records.append(video, None)
     return records
+
+
+def _check_presence(records: RecordList, list_path: Path) -> None:
+    """Refuse a list without videos, or without one whose file is there."""
+    if not records:
+        raise ValueError(f"{list_path}: no videos in this list; it needs a line 'path label' per video")
+    if not records.first_found():
+        looks = f" of the {LOOKS:,} that were looked for" if len(records) > LOOKS else ""
+        raise FileNotFoundError(
+            f"{list_path}: none of its videos exists{looks} (it lists {len(records):,}); the first, "
+            f"{records[0].name!r}, was looked up from the working folder and from {list_path.parent}"
+        )
 
 
 def _read_lines(list_path: Path) -> Iterator[str]:

@@ -1,9 +1,11 @@
-"""Frames -> a clip's pixels: resize, crop, mirror. Random choices come from a generator that is handed in."""
+"""Frames -> a clip's pixels: resize, crop, mirror. Nothing is drawn here; what training draws is in augment.py."""
 
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from datareader.video import MOST_PIXELS, VideoError
 
 
 class View(NamedTuple):
@@ -14,14 +16,28 @@ class View(NamedTuple):
     mirrored: bool
 
 
-def scaled_size(width: int, height: int, short_size: int) -> tuple[int, int]:
-    """(width, height) after resizing: short side short_size, long side 4/3 of it whatever the aspect ratio was.
+def scaled_size(width: int, height: int, short_size: int, mode: str = "stretch") -> tuple[int, int]:
+    """(width, height) after resizing; a frame whose short side is short_size already keeps its size.
 
-    A frame whose short side is short_size already keeps its size. Source: the original's group_scale.
+    Args:
+        mode: "stretch", the long side becomes 4/3 of short_size whatever the aspect ratio was, as in the original's
+            group_scale; "keep", it becomes what the aspect ratio makes of it, to the nearest pixel, halves upwards.
+
+    Raises:
+        VideoError: the frame is so narrow that it would have more than MOST_PIXELS.
     """
-    if min(width, height) == short_size:
+    short, long = sorted((width, height))
+    if short == short_size:
         return width, height
-    long_size = int(short_size * 4.0 / 3.0)
+    if mode == "stretch":
+        long_size = int(short_size * 4.0 / 3.0)
+    else:
+        long_size = (2 * long * short_size + short) // (2 * short)
+    if short_size * long_size > MOST_PIXELS:
+        raise VideoError(
+            f"its frames of {width}x{height} are too narrow to be enlarged to a short side of {short_size}; "
+            "with resize=stretch they can be read"
+        )
     return (short_size, long_size) if width < height else (long_size, short_size)
 
 
@@ -50,25 +66,18 @@ CROPS = {"center": lambda *size: [center_view(*size)], "three": three_views, "te
 """Name -> (width, height, target_size) -> views of a frame."""
 
 
-def random_view(width: int, height: int, target_size: int, rng: np.random.Generator) -> View:
-    """A crop anywhere in the frame, mirrored with probability 1/2."""
-    left_px = int(rng.integers(0, width - target_size, endpoint=True))
-    top_px = int(rng.integers(0, height - target_size, endpoint=True))
-    return View(left_px, top_px, bool(rng.random() < 0.5))
-
-
-def resize(frames: list[np.ndarray], short_size: int) -> list[np.ndarray]:
+def resize(frames: list[np.ndarray], short_size: int, mode: str = "stretch") -> list[np.ndarray]:
     """Resize with Pillow's bilinear filter.
 
     Args:
         frames: T pictures of one size, uint8 (H, W, 3).
-        short_size: see `scaled_size`.
+        short_size, mode: see `scaled_size`.
 
     Returns:
         T pictures, uint8 (h, w, 3); the frames themselves if they have that size already.
     """
     height, width = frames[0].shape[:2]
-    size = scaled_size(width, height, short_size)
+    size = scaled_size(width, height, short_size, mode)
     if size == (width, height):
         return frames
     return [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)) for frame in frames]
@@ -95,22 +104,27 @@ class Views:
         short_size: pixels, see `scaled_size`.
         target_size: side of the crops, pixels.
         crop: a key of CROPS.
+        resize: "stretch" or "keep", see `scaled_size`.
     """
 
-    def __init__(self, short_size: int, target_size: int, crop: str = "center"):
+    def __init__(self, short_size: int, target_size: int, crop: str = "center", resize: str = "stretch"):
         self.short_size = short_size
         self.target_size = target_size
         self.crop = crop
+        self.resize = resize
         self.num_crops = len(CROPS[crop](target_size, target_size, target_size))
 
-    def cut_into(self, clip: np.ndarray, frames: list[np.ndarray], clip_frames: int, rng: None = None) -> None:
+    def prepare(self, picture: np.ndarray, rng: None = None) -> np.ndarray:
+        """What is kept of a decoded picture, uint8 (H, W, 3): it, resized. Nothing is drawn."""
+        return resize([picture], self.short_size, self.resize)[0]
+
+    def cut_into(self, clip: np.ndarray, frames: list[np.ndarray], clip_frames: int) -> None:
         """Fill a video's place in a batch: each crop of its first clip, one after the other, then of its second, ...
 
         Args:
             clip: uint8 (num_clips * num_crops * clip_frames, 3, target_size, target_size), overwritten.
-            frames: num_clips * clip_frames resized pictures, uint8 (H, W, 3).
+            frames: num_clips * clip_frames pictures as `prepare` leaves them.
             clip_frames: pictures of each clip.
-            rng: not needed: nothing is drawn.
         """
         height, width = frames[0].shape[:2]
         crops = CROPS[self.crop](width, height, self.target_size)
@@ -120,28 +134,8 @@ class Views:
                 crop_into(next(parts), frames[start : start + clip_frames], view)
 
     def cut(self, frames: list[np.ndarray]) -> np.ndarray:
-        """The crops of one clip, uint8 (num_crops * T, 3, target_size, target_size), of T resized pictures."""
+        """The crops of one clip, uint8 (num_crops * T, 3, target_size, target_size), of T prepared pictures."""
         side = self.target_size
         clip = np.empty((self.num_crops * len(frames), 3, side, side), np.uint8)
         self.cut_into(clip, frames, len(frames))
         return clip
-
-
-class RandomView:
-    """The random crop, sometimes mirrored, in which training sees a video.
-
-    Args:
-        short_size: pixels, see `scaled_size`.
-        target_size: side of the crop, pixels.
-    """
-
-    num_crops = 1
-
-    def __init__(self, short_size: int, target_size: int):
-        self.short_size = short_size
-        self.target_size = target_size
-
-    def cut_into(self, clip: np.ndarray, frames: list[np.ndarray], clip_frames: int, rng: np.random.Generator) -> None:
-        """Fill a video's place in a batch, uint8 (clip_frames, 3, target_size, target_size), with one view of it."""
-        height, width = frames[0].shape[:2]
-        crop_into(clip, frames, random_view(width, height, self.target_size, rng))

@@ -22,6 +22,8 @@ NUMBERS = re.compile(r"\[\n\s+[-\d][-+.\de,\s]*\]")
 """A list of numbers, as json.dumps indents it. No string begins with a bracket and a line's end."""
 ROW = {"path": str, "video_id": str, "probabilities": list[float], "class_ids": list[int]}
 """What a line of a .jsonl file has to have."""
+UNSAID_SETTINGS = {"resize": "stretch"}
+"""What earlier versions did and could not say in a run's settings, since there was no other way."""
 MOST_CLASSES = 1 << 31  # where classes have no names
 NPZ_ERRORS = (
     ValueError, KeyError, TypeError, OSError, EOFError, NotImplementedError, RuntimeError, MemoryError, struct.error,
@@ -126,7 +128,7 @@ class ResultFiles:
         if not self.lines.is_file():
             self.begin(settings)
             return {}
-        theirs = self._read_settings() if self._settings.is_file() else {}
+        theirs = UNSAID_SETTINGS | (self._read_settings() if self._settings.is_file() else {})
         changed = [
             f"{key} was {theirs.get(key)}, is {value}" for key, value in settings.items() if theirs.get(key) != value
         ]

@@ -3,9 +3,8 @@
 import base64
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -17,11 +16,8 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from common.console import printable  # noqa: E402
-from common.plain_json import fits, parse_json  # noqa: E402
 from evaluation.curves import Curve, area_under_roc, best_f1, best_youden  # noqa: E402
 
-EVENTS = {"train": "epoch", "validation": "valid"}
-"""Curve -> what its rows in metrics.jsonl are called."""
 CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
 """What is drawn of a row -> the title."""
 NAMED_CLASSES = 40  # up to so many classes a confusion matrix has their names and cells of a colour, beyond it dots
@@ -73,31 +69,6 @@ def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     plt.close(figure)
 
 
-def read_epochs(path: Path) -> dict[str, list[dict]]:
-    """{"train": rows, "validation": rows} of a metrics.jsonl: a row per epoch, the last one where there are two.
-
-    Raises:
-        ValueError: it is damaged; a last line without an end does not count, since a run may have been killed there.
-    """
-    rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            raise ValueError(f"{path}: line {number} is damaged ({error}); delete it") from error
-        if not fits(row, dict) or (row.get("event") in EVENTS.values() and not _has_figures(row)):
-            raise ValueError(f"{path}: line {number} is damaged (no figures of a run); delete it")
-        rows.append(row)
-    return {
-        name: list({row["epoch"]: row for row in rows if row.get("event") == event}.values())
-        for name, event in EVENTS.items()
-    }
-
-
-def _has_figures(row: dict[str, Any]) -> bool:
-    return fits(row.get("epoch"), int) and all(fits(row.get(key), float | None) for key in CURVES)
-
-
 def training_curves(rows: dict[str, list[dict]]) -> Figure:
     """Loss and top-1 over the epochs of `read_epochs`."""
     with plt.rc_context(STYLE):
@@ -112,6 +83,47 @@ def training_curves(rows: dict[str, list[dict]]) -> Figure:
             axis.legend(frameon=False)
         axes[1].set_ylim(0, 1.02)
         return figure
+
+
+def comparison_figure(
+    groups: Mapping[str, Sequence[Mapping[int, float]]], counted: Mapping[str, Sequence[Mapping[int, float]]], what: str
+) -> Figure:
+    """Validation curves of groups of runs, thin ones and their mean, beside the final values, dots and their mean.
+
+    Args:
+        groups: name -> {epochs finished: value} of each run.
+        counted: the same of those runs that means are taken of.
+        what: the value's name.
+    """
+    spread = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(groups)))
+    colours = plt.get_cmap("tab10").colors if len(groups) <= 10 else spread
+    with plt.rc_context(STYLE):
+        size = (11, max(3.4, 1.2 + 0.3 * len(groups)))
+        figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained", width_ratios=(3, 2))
+        for place, (name, colour) in enumerate(zip(groups, colours, strict=False)):
+            left.plot([], [], color=colour, linewidth=2.2, label=printable(name))
+            for curve in groups[name]:
+                left.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.5)
+            means = _mean_curve(counted[name])
+            left.plot(list(means), list(means.values()), color=colour, linewidth=2.2)
+            finals = [list(curve.values())[-1] for curve in counted[name]]
+            right.scatter(finals, [place] * len(finals), 22, color=[colour], alpha=0.6, linewidths=0)
+            if finals:
+                right.plot([np.mean(finals)] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=2.2)
+        left.set(title=f"validation {what}, runs and their mean", xlabel="epochs finished")
+        left.xaxis.get_major_locator().set_params(integer=True)
+        left.legend(frameon=False)
+        right.set(title=f"{what} of the last validation, runs and their mean", ylim=(len(groups) - 0.5, -0.5))
+        right.set_yticks(range(len(groups)), list(map(printable, groups)))
+        for axis in (left, right):
+            axis.grid(alpha=0.3)
+        return figure
+
+
+def _mean_curve(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Over the epochs that all of them have."""
+    epochs = sorted(set.intersection(*map(set, curves))) if curves else []
+    return {epoch: float(np.mean([curve[epoch] for curve in curves])) for epoch in epochs}
 
 
 def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:

@@ -19,6 +19,7 @@ from evaluation.curves import Curve, area_under_roc, best_f1, best_youden
 from evaluation.files import write_text
 from evaluation.per_class import ClassScore, class_curve, most_confused
 from evaluation.predictions import Prediction, all_class_names, best_classes, class_name
+from evaluation.runs import read_epochs
 from evaluation.scores import Summary
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -37,6 +38,7 @@ SETTING_WORDS = {
     "num_clips": "clips per video",
     "crop": "crops of a clip",
     "num_views": "views per video (clips x crops)",
+    "resize": "long side after resizing: stretch, 4/3 of the short one; keep, as the frame's shape",
     "short_size": "short side after resizing, pixels",
     "target_size": "side of a crop, pixels",
     "frames_per_video": "frames per video",
@@ -119,7 +121,7 @@ class Report:
 
     def _epochs(self) -> dict[str, list[dict]]:
         try:
-            return plots.read_epochs(self.metrics) if self.metrics.is_file() else {}
+            return read_epochs(self.metrics) if self.metrics.is_file() else {}
         except ValueError as error:
             logger.warning("the report has no curves of training: %s", error)
             return {}

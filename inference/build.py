@@ -157,7 +157,7 @@ class Conversion:
         self._source, self._engine = source, engine
         self._calibration = calibration_list(source.config, calibration) if precision == "int8" else None
         model, section = source.config.model, getattr(source.config, source.mode)
-        seen = [section.seg_num or model.seg_num, section.short_size, section.crop]
+        seen = [section.seg_num or model.seg_num, section.short_size, section.crop, section.resize]
         self.key = entry_key({
             "weights": checksums.fingerprint(source.weights),
             "network": {key: getattr(model, key) for key in ("name", *network_keys(model))},

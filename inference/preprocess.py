@@ -46,7 +46,7 @@ def frames_of(path: str | Path, card: dict[str, Any]) -> np.ndarray:
     if num_frames == 0:
         raise ValueError(f"{path}: not one frame can be decoded")
     clips = frame_numbers(num_frames, recipe["seg_num"], recipe["seglen"], recipe["num_clips"])
-    pictures = pictures_of(path, set(clips.flat), recipe["short_size"])
+    pictures = pictures_of(path, set(clips.flat), recipe["short_size"], recipe.get("resize_mode", "stretch"))
     height, width = next(iter(pictures.values())).shape[:2]
     size = recipe["target_size"]
     views = []
@@ -87,7 +87,7 @@ def crops(name: str, width: int, height: int, size: int) -> list[tuple[int, int,
     return [(*place, mirrored) for mirrored in ([False, True] if name == "ten" else [False]) for place in places]
 
 
-def pictures_of(path: str | Path, wanted: set[int], short_size: int) -> dict[int, np.ndarray]:
+def pictures_of(path: str | Path, wanted: set[int], short_size: int, mode: str) -> dict[int, np.ndarray]:
     """The wanted frames of a video, by number: upright, resized, uint8 RGB (H, W, 3)."""
     pictures, sizes, turns = {}, set(), {}
     for number, frame in enumerate(decoded(path)):
@@ -102,7 +102,10 @@ def pictures_of(path: str | Path, wanted: set[int], short_size: int) -> dict[int
             raise ValueError(f"{path}: its colours cannot be converted to RGB: {error.strerror}") from error
         picture = (picture.swapaxes(0, 1) if swap else picture)[::down, ::across]
         sizes.add(picture.shape[1::-1])
-        pictures[number] = resized(picture, short_size)
+        width, height = size = scaled_size(*picture.shape[1::-1], short_size, mode)
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"{path}: its frames are too narrow to be enlarged to a short side of {short_size}")
+        pictures[number] = resized(picture, size)
     if len(sizes) > 1:
         raise ValueError(f"{path}: its frames change size: {', '.join(f'{w}x{h}' for w, h in sorted(sizes))}")
     if pictures.keys() != wanted:
@@ -110,17 +113,32 @@ def pictures_of(path: str | Path, wanted: set[int], short_size: int) -> dict[int
     return pictures
 
 
-def resized(picture: np.ndarray, short_size: int) -> np.ndarray:
-    """The short side becomes short_size, the long side 4/3 of that, whatever the aspect ratio was: as in training.
+def scaled_size(width: int, height: int, short_size: int, mode: str) -> tuple[int, int]:
+    """(width, height) after resizing, as in training; a picture whose short side is short_size already stays as it is.
 
-    A picture whose short side is short_size already stays as it is. Pillow's bilinear filter looks at every pixel of a
-    larger picture; that of OpenCV does not, and gives other answers.
+    Args:
+        mode: "stretch", the long side becomes 4/3 of short_size, whatever the aspect ratio was; "keep", it becomes what
+            the aspect ratio makes of it, to the nearest pixel, halves upwards.
     """
-    height, width = picture.shape[:2]
-    if min(width, height) == short_size:
+    short, long = sorted((width, height))
+    if short == short_size:
+        return width, height
+    if mode == "stretch":
+        long_size = short_size * 4 // 3
+    elif mode == "keep":
+        long_size = (2 * long * short_size + short) // (2 * short)
+    else:
+        raise ValueError(f"unknown resize_mode {mode!r}; the known ones are stretch and keep")
+    return (short_size, long_size) if width < height else (long_size, short_size)
+
+
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The picture in another (width, height).
+
+    Pillow's bilinear filter looks at every pixel of a larger picture; that of OpenCV does not, and gives other answers.
+    """
+    if size == picture.shape[1::-1]:
         return picture
-    long_size = short_size * 4 // 3
-    size = (short_size, long_size) if width < height else (long_size, short_size)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 

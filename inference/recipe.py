@@ -17,6 +17,13 @@ PLACES = {
     "halves to even), then the same five mirrored left to right",
 }
 """Crop -> which squares it cuts."""
+RESIZES = {
+    "stretch": "a frame whose short side is short_size stays as it is; else short side to short_size and long side "
+    "to short_size * 4 // 3, whatever the aspect ratio was (a square becomes that wide)",
+    "keep": "short side to short_size and long side to (2 * long * short_size + short) // (2 * short), which keeps the "
+    "aspect ratio (to the nearest pixel, halves upwards)",
+}
+"""How a section resizes -> what becomes of a frame."""
 
 
 def preprocessing_of(sampling: Sampling, views: Views, multi_label: bool = False) -> dict[str, Any]:
@@ -26,6 +33,7 @@ def preprocessing_of(sampling: Sampling, views: Views, multi_label: bool = False
         "seglen": sampling.seglen,
         "num_clips": sampling.num_clips,
         "crop": views.crop,
+        "resize_mode": views.resize,
         "short_size": views.short_size,
         "target_size": views.target_size,
         "program": "preprocess.py, written beside the model, does what the following lines say",
@@ -37,8 +45,7 @@ def preprocessing_of(sampling: Sampling, views: Views, multi_label: bool = False
         "color": "8-bit RGB by FFmpeg's conversion to rgb24, swscale's flag bilinear",
         "frame_numbers": "(s * max(length, 1) + offset + k) % n for segment s < seg_num and k < seglen, where length = "
         "n // seg_num; offset of clip c = (2 * c + 1) * (length - seglen) // (2 * num_clips), or 0 if length < seglen",
-        "resize": "a frame whose short side is short_size stays as it is; else short side to short_size and long side "
-        "to short_size * 4 // 3, whatever the aspect ratio was (a square becomes that wide)",
+        "resize": RESIZES[views.resize],
         "interpolation": "Pillow's BILINEAR, which weighs all pixels around a new one when it makes a picture smaller",
         "cropping": PLACES[views.crop],
         "layout": "uint8 (views, T, 3, target_size, target_size), values 0 to 255; a view is a crop of a clip: all of "

@@ -89,6 +89,7 @@ class Session:
             "num_clips": sampling.num_clips,
             "crop": views.crop,
             "num_views": reader.num_views,
+            "resize": views.resize,
             "short_size": views.short_size,
             "target_size": views.target_size,
             "frames_per_video": reader.clip_shape[0],

@@ -19,11 +19,10 @@ from datareader.build import build_reader
 from datareader.reader import ClipReader
 from datareader.records import RecordList
 from datareader.stream import PlayedFrame, Window, is_address, play, windows
-from datareader.transforms import resize
 from datareader.video import VideoError
 from distributed.signals import StopRequest
 from evaluation import plots
-from evaluation.files import WindowFeatures, write_json
+from evaluation.files import UNSAID_SETTINGS, WindowFeatures, write_json
 from evaluation.predictions import NOTHING, Prediction, class_name, describe, sort_classes
 from inference.drawing import Illustrator
 from inference.predict import classify_views
@@ -124,9 +123,12 @@ class Timeline:
             content = parse_json(self.path.read_bytes())
         except ValueError as error:
             raise ValueError(f"{self.path}: damaged ({error}); delete it, or run without --skip_done") from error
-        is_complete = fits(content, dict) and content.get("is_complete") is True and fits(content.get("windows"), list)
-        has_features = self.features is None or (is_complete and self.features.num_saved() == len(content["windows"]))
-        return is_complete and has_features and content.get("settings") == self._settings
+        if not fits(content, dict) or content.get("is_complete") is not True or not fits(content.get("settings"), dict):
+            return False
+        windows = content.get("windows")
+        if self.features and not (fits(windows, list) and self.features.num_saved() == len(windows)):
+            return False
+        return UNSAID_SETTINGS | content["settings"] == self._settings
 
     def fill(self, found: Iterable[tuple[Window, Prediction]], log_interval: int, stop: StopRequest) -> None:
         """Add windows to the end, to the first that cannot be read, or to a stop; write and draw what there is."""
@@ -204,11 +206,8 @@ def _classified(
     sampling, views = reader.sampling, reader.views
     is_over = threading.Event()
 
-    def prepare(picture: np.ndarray) -> np.ndarray:
-        return resize([picture], views.short_size)[0]
-
     wanted = itertools.takewhile(lambda frame: not is_over.is_set(), frames)
-    pieces = windows(wanted, cutting.window_sec, cutting.stride_sec, sampling.seg_num, sampling.seglen, prepare)
+    pieces = windows(wanted, cutting.window_sec, cutting.stride_sec, sampling.seg_num, sampling.seglen, views.prepare)
     ahead = read_ahead(pieces)
     try:
         for window in ahead:

@@ -10,7 +10,7 @@ BACKBONES = {
     "efficientnet_lite": EfficientNetLite,
 }
 """Name -> (num_layers, in_channels, data_format) -> a network with what models/resnet.py has: `num_features`,
-`forward`, `feature_maps`."""
+`forward`, `feature_maps`, `stages`."""
 
 
 def create_backbone(name: str, num_layers: int, in_channels: int, data_format: str) -> nn.Layer:

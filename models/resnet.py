@@ -103,6 +103,10 @@ class ResNet(nn.Layer):
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
+    def stages(self) -> list[list[nn.Layer]]:
+        """The parts of the network, the stem first."""
+        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
+
 
 def _stage(
     block: type[nn.Layer], in_channels: int, channels: int, num_blocks: int, stride: int, data_format: str

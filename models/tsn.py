@@ -46,9 +46,14 @@ class TSN(nn.Layer):
         bound = num_features**-0.5
         self.fc = nn.Linear(num_features, num_classes, weight_attr=nn.initializer.Uniform(-bound, bound))
 
-    def forward(self, frames: paddle.Tensor) -> paddle.Tensor:
-        """uint8 (N, T, 3, H, W), T = seg_num * seglen -> logits, float32 (N, K)."""
-        return self.fc(self.features(frames))
+    def forward(self, frames: paddle.Tensor, keep: paddle.Tensor | None = None) -> paddle.Tensor:
+        """uint8 (N, T, 3, H, W), T = seg_num * seglen -> logits, float32 (N, K).
+
+        Args:
+            keep: float32 (N, num_features), factors on the features: dropout, while it is trained.
+        """
+        features = self.features(frames)
+        return self.fc(features if keep is None else features * keep)
 
     def probabilities(self, logits: paddle.Tensor) -> paddle.Tensor:
         """float32 (N, K) -> the same: softmax, or sigmoid of each where a clip may have several classes."""

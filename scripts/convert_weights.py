@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import common.startup  # noqa: F401
 from common import command_line
 from models.weights import Weights, read_weights, write_weights
-from models.weights.names import NAMINGS, OURS, tensor_names
+from models.weights.names import NAMINGS, Naming, our_naming, tensor_names
 
 FORMATS = ".pdparams, .safetensors, or no suffix for the 2019 original's folder"
 
@@ -35,7 +35,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("source", metavar="SRC", help="weights of any known format, in any known naming")
     parser.add_argument("destination", metavar="DST", nargs="?", help=f"what to write: {FORMATS}; left out: list SRC")
     parser.add_argument(
-        "--names", choices=NAMINGS, help="whose names to write under (default: ours; for a folder: original)"
+        "--names",
+        choices=("ours", *NAMINGS),
+        help="whose names to write under (default: ours; for a folder: original)",
     )
     return parser.parse_args(argv)
 
@@ -52,15 +54,27 @@ def main(argv: list[str] | None = None) -> None:
     if not destination:
         print("\n".join(listing(weights)))
         return
-    naming = NAMINGS[args.names or ("original" if is_folder else "ours")]
+    naming = _naming(args.names or ("original" if is_folder else "ours"), weights)
     write_weights(destination, weights.arrays, weights.num_layers, naming, as_folder=is_folder)
     print(f"{args.source}: {weights.description()}, {len(weights.arrays)} tensors")
     print(f"{destination}: written in the names of {naming.title}, checksums beside it")
 
 
+def _naming(name: str, weights: Weights) -> Naming:
+    """What to write the weights under; ValueError: those names are for other networks."""
+    family = weights.naming.family
+    fitting = {"ours": our_naming(family)} | {key: one for key, one in NAMINGS.items() if one.family == family}
+    if name not in fitting:
+        raise ValueError(
+            f"{weights.path}: the names {name} are for {NAMINGS[name].family}, but these weights are of {family}; "
+            f"write a .pdparams or .safetensors file with --names={' or '.join(fitting)}"
+        )
+    return fitting[name]
+
+
 def listing(weights: Weights) -> list[str]:
     """A line for every tensor: its name, ours, its shape."""
-    known = list(tensor_names(OURS, weights.num_layers))
+    known = list(tensor_names(our_naming(weights.naming.family), weights.num_layers))
     missing = [name for name in known if name not in weights.arrays]
     strangers = [name for name in weights.arrays if name not in known]
     width = max(len(name) for name in weights.their_names.values())

@@ -10,7 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common import command_line  # noqa: E402
-from evaluation.plots import read_epochs, save, training_curves  # noqa: E402
+from evaluation.plots import save, training_curves  # noqa: E402
+from evaluation.runs import read_epochs  # noqa: E402
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -12,10 +12,11 @@ import numpy as np
 import paddle
 import pytest
 
+from datareader.augment import RandomView
 from datareader.reader import ClipReader, Decoding
 from datareader.records import Record
 from datareader.sampling import Sampling
-from datareader.transforms import RandomView, Views
+from datareader.transforms import Views
 from models.registry import create_model
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it runs behind; tests send it
@@ -87,11 +88,16 @@ def clip_reader(
     short_size: int = 256,
     target_size: int = 224,
     crop: str = "center",
+    resize: str = "stretch",
+    random_crop: str = "random",
+    color_jitter: float = 0.0,
     seed: int | None = None,
     **settings,
 ) -> ClipReader:
     """A reader from plain settings; with a seed as in training."""
-    views = Views(short_size, target_size, crop) if seed is None else RandomView(short_size, target_size)
+    views = Views(short_size, target_size, crop, resize)
+    if seed is not None:
+        views = RandomView(short_size, target_size, random_crop, resize, color_jitter)
     sampling = Sampling(seg_num, seglen, num_clips)
     return ClipReader(records, Decoding(clip_format, decoder, timeout_sec), sampling, views, seed=seed, **settings)
 

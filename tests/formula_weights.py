@@ -19,7 +19,8 @@ BATCH_NORM = {"scale": "weight", "offset": "bias", "mean": "_mean", "variance": 
 BRANCHES = {"branch2a": "1", "branch2b": "2", "branch2c": "3"}
 
 SMALL_ARRAYS = {
-    name: np.full((4, 2) if name == "fc.weight" else 3, i, np.float32) for i, name in enumerate(tensor_names(OURS, 18))
+    name: np.full((4, 2) if name == "fc.weight" else 3, i, np.float32)
+    for i, name in enumerate(tensor_names(OURS["resnet"], 18))
 }
 """The names of a ResNet-18 with tiny arrays, where only names and numbers matter."""
 
@@ -74,7 +75,7 @@ def formula_arrays() -> dict[str, np.ndarray]:
 def formula_weights() -> Weights:
     """The same under this project's names."""
     arrays = {our_name(name): array for name, array in formula_arrays().items()}
-    return Weights("formula weights", arrays, {name: name for name in arrays}, OURS, 50, [])
+    return Weights("formula weights", arrays, {name: name for name in arrays}, OURS["resnet"], 50, [])
 
 
 def write_original_folder(folder: Path, arrays: dict[str, np.ndarray]) -> Path:

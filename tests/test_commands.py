@@ -64,6 +64,7 @@ def test_training_leaves_checkpoints_and_metrics(trained, small_set):
     assert (
         [row["epoch"] for row in rows(trained, "valid")] == [row["epoch"] for row in rows(trained, "epoch")] == [0, 1]
     )
+    assert [(row["epoch"], row["step"]) for row in rows(trained, "end")] == [(2, 6)]
     first = [row["loss"] for row in steps[:3]]  # three steps of four clips
     assert rows(trained, "epoch")[0]["loss"] == pytest.approx(sum(first) / 3)
 

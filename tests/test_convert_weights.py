@@ -52,6 +52,28 @@ def test_other_toolkits_find_their_own_names_and_layout(source, tmp_path):
     assert written["cls_head.fc_cls.weight"].shape == (2, 4)
 
 
+def test_efficientnet_lite_is_listed_and_written_back_to_the_bit(tmp_path, capsys):
+    names = tensor_names(NAMINGS["efficientnet_lite_pytorch"], 0)
+    theirs = {name: np.full((2, 3) if name == "_fc.weight" else 3, i, np.float32) for i, name in enumerate(names)}
+    theirs["_fc.weight"] = np.arange(6, dtype=np.float32).reshape(2, 3)  # two classes, as torch stores them
+    safetensors.numpy.save_file(theirs, tmp_path / "theirs.safetensors")
+    main([str(tmp_path / "theirs.safetensors")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(": EfficientNet-Lite0 in the names of efficientnet_lite_pytorch")
+    assert lines[1] == "247 tensors of 247 are there, 0 missing, 0 unknown, 0 of training state"
+    rows = [line.split() for line in lines]
+    assert ["_blocks.1._bn0.running_var", "backbone.blocks.1.bn0._variance", "[3]"] in rows
+    assert ["_fc.weight", "fc.weight", "[3,", "2]"] in rows
+    main([str(tmp_path / "theirs.safetensors"), str(tmp_path / "ours.pdparams")])
+    main([str(tmp_path / "ours.pdparams"), str(tmp_path / "back.safetensors"), "--names=efficientnet_lite_pytorch"])
+    back = safetensors.numpy.load_file(tmp_path / "back.safetensors")
+    assert back.keys() == theirs.keys()
+    assert all(np.array_equal(back[name], theirs[name]) for name in theirs)
+    for arguments in (["x.pdparams", "--names=torchvision"], ["folder"]):
+        with pytest.raises(ValueError, match="for resnet, but .* with --names=ours or efficientnet_lite_pytorch"):
+            main([str(tmp_path / "ours.pdparams"), *arguments])
+
+
 @pytest.mark.parametrize("arguments, line", [
     (["x.pth"], "error: x.pth: unknown format .pth; DST takes .pdparams, .safetensors, or no suffix for"),
     (["folder", "--names=mmaction2"], "error: folder: a folder is written in the original's names; leave out"),

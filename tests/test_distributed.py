@@ -111,7 +111,7 @@ def metrics(run: Path) -> list[dict]:
 
 def test_two_processes_train_as_one_with_the_whole_batch(by_one, by_two):
     ours, theirs = metrics(by_two[0] / "run"), metrics(by_one[0] / "run")
-    assert [row["event"] for row in ours] == ["start"] + ["train"] * 3 + ["epoch", "valid"]
+    assert [row["event"] for row in ours] == ["start"] + ["train"] * 3 + ["epoch", "valid", "end"]
     for row, expected in zip(ours, theirs, strict=True):
         for key in ("loss", "top1", "top5", "learning_rate", "num_videos", "num_unreadable"):
             assert row.get(key) == pytest.approx(expected.get(key), abs=1e-5), (row["event"], key)

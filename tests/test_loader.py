@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from config import load_config
 from conftest import clip_reader
 from datareader.build import build_loader, build_reader
 from datareader.loader import Loader, read_one_by_one
+from datareader.order import shuffled_order
 from datareader.records import read_list
 from datareader.workers import ReadingFailed
 
@@ -49,7 +51,10 @@ def contents(loader: Loader, epoch: int) -> list:
 
 def test_order_and_content_do_not_depend_on_the_number_of_workers(records):
     reader = clip_reader(records, seed=1, max_unreadable=2, **SETTINGS)
-    loaders = [Loader(reader, 5, shuffle_seed=1, num_workers=num_workers) for num_workers in (0, 1, 4)]
+    loaders = [
+        Loader(reader, 5, order=partial(shuffled_order, num_clips=len(reader), seed=1), num_workers=num_workers)
+        for num_workers in (0, 1, 4)
+    ]
     epochs = [[contents(loader, epoch) for epoch in (0, 1)] for loader in loaders]
     assert epochs[0] == epochs[1] == epochs[2]
     assert epochs[0][0] != epochs[0][1]
@@ -131,8 +136,9 @@ def test_in_training_ranks_have_equal_shares_at_every_step(records):
     reader = clip_reader((records * 3)[:33], seed=0, **SETTINGS)
     for num_clips, sizes in ((33, [4, 4, 4, 4]), (36, [4, 4, 4, 4, 2])):
         reader.records = (records * 3)[:num_clips]
+        order = partial(shuffled_order, num_clips=num_clips, seed=0)
         for rank in range(2):
-            loader = Loader(reader, 8, shuffle_seed=0, rank=rank, num_ranks=2, even_ranks=True)
+            loader = Loader(reader, 8, order=order, rank=rank, num_ranks=2, even_ranks=True)
             assert [len(step) for (step,) in steps_of(loader)] == sizes and len(loader) == len(sizes)
 
 

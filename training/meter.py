@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from evaluation.scores import coverage_text, score_texts
 from training.log import Figure, log_line
@@ -101,15 +100,3 @@ def top_k_hits(logits: paddle.Tensor, labels: paddle.Tensor) -> list[paddle.Tens
         return [hits[:, 0].sum(), hits.max(axis=1).sum()]
     hits = best == labels.reshape([-1, 1])
     return [hits[:, 0].astype("float64").sum(), hits.astype("float64").sum()]
-
-
-def cross_entropy(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-    """The mean over clips, float32 (); of multi-label ones binary, and the mean over clips and classes.
-
-    Args:
-        logits: float32 (N, K).
-        labels: as `Batch` has them.
-    """
-    if labels.ndim == 2:
-        return F.binary_cross_entropy_with_logits(logits, labels)
-    return F.cross_entropy(logits, labels)

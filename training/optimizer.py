@@ -1,87 +1,146 @@
-"""SGD with momentum as the original has it, and its learning rate as a pure function of the step."""
+"""SGD with momentum as the original has it, or AdamW; and their state as arrays by the model's own names."""
+
+from typing import NamedTuple
 
 import numpy as np
 import paddle
+from paddle import nn
+
+HEAD = "fc."
+HEAD_BIAS_FACTOR = 2.0  # of the last layer's biases, on top of the head's rate
+BETAS = (0.9, 0.999)  # of AdamW
 
 
-def steps_per_epoch(total_videos: int, batch_size: int) -> int:
-    """Steps that the original counts as an epoch when it places the decay points."""
-    return int(total_videos / batch_size + 1)
+class Groups(NamedTuple):
+    """What is not the same for all parameters."""
+
+    decay_bn_and_bias: bool = True
+    """Whether the weight decay counts for batch norm and biases."""
+    head_rate: float | None = None
+    """Factor on the learning rate of the last layer's weights, half of that on its biases'; None: 1 for both."""
+
+    def rate_of(self, name: str) -> float:
+        """Factor on the learning rate of the parameter with this name in the model."""
+        if self.head_rate is None or not name.startswith(HEAD):
+            return 1.0
+        return self.head_rate * (HEAD_BIAS_FACTOR if name.endswith("bias") else 1.0)
+
+    def decays(self, parameter: paddle.Tensor) -> bool:
+        """Whether it is decayed: a weight with an axis for inputs and one for outputs always is."""
+        return self.decay_bn_and_bias or len(parameter.shape) > 1
 
 
-def learning_rate_at(step: int, base_rate: float, decay: float, num_epochs: int, epoch_steps: int) -> float:
-    """The original's learning rate of a step, counted from 0 over the whole run.
-
-    It is multiplied by `decay` when the step reaches 1/3 and again when it reaches 2/3 of `num_epochs * epoch_steps`.
-
-    Args:
-        base_rate: learning rate of the first third.
-        epoch_steps: see `steps_per_epoch`.
-    """
-    boundaries = (num_epochs / 3 * epoch_steps, 2 * num_epochs / 3 * epoch_steps)
-    return base_rate * decay ** sum(step >= boundary for boundary in boundaries)
-
-
-def learning_rate_in_thirds(step: int, base_rate: float, decay: float, num_steps: int) -> float:
-    """The learning rate of a step, counted from 0: multiplied by `decay` at exactly 1/3 and 2/3 of a run's steps."""
-    return base_rate * decay ** (3 * step // num_steps)
+ALIKE = Groups()
 
 
 def create_optimizer(
-    model: paddle.nn.Layer,
+    model: nn.Layer,
     learning_rate: float,
     momentum: float,
     l2_weight_decay: float,
     clip_grad_norm: float | None = None,
-) -> paddle.optimizer.Momentum:
-    """v = momentum * v + (g + l2_weight_decay * w), w -= rate * v, for every parameter, batch norm and biases too.
+    *,
+    name: str = "sgd",
+    nesterov: bool = False,
+    groups: Groups = ALIKE,
+) -> paddle.optimizer.Optimizer:
+    """The optimizer of the parameters that are not frozen.
+
+    "sgd": v = momentum * v + (g + l2_weight_decay * w), w -= rate * v, for every parameter, batch norm and biases too;
+    with nesterov w -= rate * (g + l2_weight_decay * w + momentum * v) with the new v.
+    "adamw": Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019: w -= rate * l2_weight_decay * w,
+    then Adam's step.
 
     Args:
         clip_grad_norm: the gradients g are scaled down together where their L2 norm is larger; None: never.
+        groups: where parameters differ.
     """
+    trained = _trained(model)
+    for own_name, parameter in trained:
+        parameter.optimize_attr["learning_rate"] = groups.rate_of(own_name)
+    arguments = {
+        "learning_rate": learning_rate,
+        "parameters": [parameter for _, parameter in trained],
+        "grad_clip": nn.ClipGradByGlobalNorm(clip_grad_norm) if clip_grad_norm else None,
+    }
+    if name == "adamw":
+        decayed = {parameter.name for _, parameter in trained if groups.decays(parameter)}
+        return paddle.optimizer.AdamW(
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            weight_decay=l2_weight_decay,
+            apply_decay_param_fun=decayed.__contains__,
+            **arguments,
+        )
+    for _, parameter in trained:
+        if not groups.decays(parameter):
+            parameter.regularizer = paddle.regularizer.L2Decay(0.0)
     return paddle.optimizer.Momentum(
-        learning_rate=learning_rate,
         momentum=momentum,
-        parameters=model.parameters(),
+        use_nesterov=nesterov,
         weight_decay=paddle.regularizer.L2Decay(l2_weight_decay),
-        grad_clip=paddle.nn.ClipGradByGlobalNorm(clip_grad_norm) if clip_grad_norm else None,
+        **arguments,
     )
 
 
-def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, model: paddle.nn.Layer) -> dict[str, np.ndarray]:
-    """The optimizer's velocities, {"<name of the parameter in the model>.velocity": array}.
+class Kept(NamedTuple):
+    """An array that an optimizer keeps for each parameter."""
 
-    Paddle names them after counters of the running process (`conv2d_7.w_0_velocity_0`), which another run may count
+    theirs: str
+    """What follows the parameter's name in Paddle's."""
+    first: float | None
+    """Its values before the first step; one value for the whole parameter if `is_scalar`."""
+    is_scalar: bool = False
+
+
+STATES = {
+    paddle.optimizer.Momentum: {"velocity": Kept("velocity_0", 0.0)},
+    paddle.optimizer.AdamW: {
+        "moment1": Kept("moment1_0", 0.0),
+        "moment2": Kept("moment2_0", 0.0),
+        "beta1_power": Kept("beta1_pow_acc_0", BETAS[0], is_scalar=True),
+        "beta2_power": Kept("beta2_pow_acc_0", BETAS[1], is_scalar=True),
+    },
+}
+"""Optimizer -> our name of what it keeps -> where it is."""
+
+
+def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> dict[str, np.ndarray]:
+    """What the optimizer keeps, {"<name of the parameter in the model>.velocity": array} for SGD; see STATES.
+
+    Paddle names it after counters of the running process (`conv2d_7.w_0_velocity_0`), which another run may count
     otherwise; the model's own names always fit.
     """
-    state = optimizer.state_dict()
-    found = {name: state.get(f"{p.name}_velocity_0") for name, p in _trained(model)}
-    shapes = {name: p.shape for name, p in _trained(model)}
-    # before the first step there are none, which is the same as zeros
-    return {
-        f"{name}.velocity": np.zeros(shapes[name], np.float32) if velocity is None else velocity.numpy()
-        for name, velocity in found.items()
-    }
+    state, arrays = optimizer.state_dict(), {}
+    for name, parameter in _trained(model):
+        for ours, kept in STATES[type(optimizer)].items():
+            found = state.get(f"{parameter.name}_{kept.theirs}")
+            # before the first step there is none
+            first = np.full([1] if kept.is_scalar else parameter.shape, kept.first, np.float32)
+            arrays[f"{name}.{ours}"] = first if found is None else found.numpy()
+    return arrays
 
 
-def restore_optimizer(
-    optimizer: paddle.optimizer.Optimizer, model: paddle.nn.Layer, arrays: dict[str, np.ndarray]
-) -> None:
-    """Give a new optimizer the velocities that `optimizer_arrays` took.
+def restore_optimizer(optimizer: paddle.optimizer.Optimizer, model: nn.Layer, arrays: dict[str, np.ndarray]) -> None:
+    """Give a new optimizer what `optimizer_arrays` took.
 
     Raises:
-        ValueError: a parameter's velocity is missing or has another shape.
+        ValueError: an array of a parameter is missing or has another shape.
     """
     state = {}
     for name, parameter in _trained(model):
-        velocity = arrays.get(f"{name}.velocity")
-        if velocity is None or list(velocity.shape) != list(parameter.shape):
-            found = "missing" if velocity is None else f"of shape {list(velocity.shape)}, not {list(parameter.shape)}"
-            raise ValueError(f"optimizer state: the velocity of {name} is {found}; resume from a whole checkpoint")
-        state[f"{parameter.name}_velocity_0"] = paddle.to_tensor(velocity)
+        for ours, kept in STATES[type(optimizer)].items():
+            array, shape = arrays.get(f"{name}.{ours}"), [1] if kept.is_scalar else list(parameter.shape)
+            if array is None or list(array.shape) != shape:
+                found = "missing" if array is None else f"of shape {list(array.shape)}, not {shape}"
+                raise ValueError(
+                    f"optimizer state: the {ours} of {name} is {found}; resume from a whole checkpoint, with the "
+                    "TRAIN.optimizer and TRAIN.frozen_stages that it was trained with"
+                )
+            state[f"{parameter.name}_{kept.theirs}"] = paddle.to_tensor(array)
     optimizer.set_state_dict(state)
 
 
-def _trained(model: paddle.nn.Layer) -> list[tuple[str, paddle.Tensor]]:
-    """Parameters by name, without the running statistics that Paddle's batch norm counts among them."""
+def _trained(model: nn.Layer) -> list[tuple[str, paddle.Tensor]]:
+    """Parameters by name, without frozen ones and the running statistics that Paddle's batch norm counts among them."""
     return [(name, parameter) for name, parameter in model.named_parameters() if not parameter.stop_gradient]

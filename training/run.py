@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from paddle import nn
@@ -17,8 +18,10 @@ from distributed.ranks import Ranks, broadcast
 from distributed.signals import StopRequest
 from training.checkpoint import BEST, Checkpoints, Snapshot, TrainingState
 from training.log import Figure, Metrics, log_line
+from training.loss import CROSS_ENTROPY, Loss
 from training.meter import ScoreMeter, Scores
 from training.optimizer import optimizer_arrays
+from training.precise_bn import recompute_statistics
 from training.steps import Learner, evaluate, train_steps
 from training.validation import ValidatedClips
 
@@ -52,14 +55,25 @@ class Run:
     metrics: Metrics
     unreadable: UnreadableVideos
     """The epoch's training videos that could not be read."""
-    meter: ScoreMeter
-    """What the epoch's training has added up, on this rank."""
     saved_step: int
     """Step of the last checkpoint that was written, or resumed."""
+    valid_loss: Loss = CROSS_ENTROPY
+    """What validation tells, without what makes training harder."""
+    precise_bn_steps: int = 0
+    """Steps that batch norm's statistics are computed anew from before a validation; 0: none."""
+    patience: int | None = None
+    """See `is_stale`; None: train all epochs."""
+    meter: ScoreMeter = field(default_factory=ScoreMeter)
+    """What the epoch's training has added up, on this rank."""
 
     @property
     def is_finished(self) -> bool:
-        return self.state.epoch >= self.num_epochs
+        return self.state.epoch >= self.num_epochs or self.is_stale
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the last `patience` validated epochs are no better than one before."""
+        return self.patience is not None and epochs_since_best(self.state.history) >= self.patience
 
 
 def train_epoch(run: Run, stop: StopRequest) -> Scores:
@@ -96,6 +110,12 @@ def train_epoch(run: Run, stop: StopRequest) -> Scores:
     )
     run.metrics.write("epoch", state.step, epoch=state.epoch, num_in_order=len(loader.in_order), **scores.row())
     return scores
+
+
+def epochs_since_best(history: list[dict[str, Any]]) -> int:
+    """How many validated epochs lie after the best one, the first of equals; 0 without any."""
+    scores = [entry.get("valid_mAP", entry["valid_top1"]) for entry in history if entry["valid_top1"] is not None]
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
 class _Clock:
@@ -148,10 +168,12 @@ def validate(run: Run, stop: StopRequest) -> Scores:
     save_progress(run)  # the epoch's training is not lost if this is interrupted
     unreadable = UnreadableVideos(loader.reader.records)
     with _validated_weights(run), progress(loader.epoch(0), len(loader), "validation") as batches:
+        if run.precise_bn_steps:
+            _recompute_statistics(run)
         # rank 0's running statistics are the ones that are saved
         broadcast([tensor for tensor in run.model.state_dict().values() if tensor.stop_gradient], ranks)
         clips = ValidatedClips(loader.reader.records, run.num_classes, run.model.probabilities)
-        scores = evaluate(run.model, unreadable.watch(batches), ScoreMeter(), ranks, stop, clips)
+        scores = evaluate(run.model, unreadable.watch(batches), ScoreMeter(), ranks, stop, run.valid_loss, clips)
     details = {}
     if loader.reader.multi_label:
         scores = scores._replace(mean_average_precision=clips.mean_average_precision(ranks))
@@ -162,6 +184,17 @@ def validate(run: Run, stop: StopRequest) -> Scores:
     logger.info("[VALID] Epoch %d  %s, %s, %s", state.epoch, text, scores.coverage(), looked_at)
     report_reading(f"[VALID] Epoch {state.epoch}:", unreadable, loader, ranks)
     return scores
+
+
+def _recompute_statistics(run: Run) -> None:
+    """Compute batch norm's statistics from the clips of the epoch's last steps, for the weights that are validated."""
+    loader, model = run.train_loader, run.model
+    batches = loader.epoch(run.state.epoch, max(len(loader) - run.precise_bn_steps, 0))
+    norms = recompute_statistics(model, batches, run.learner.still_norms)
+    if run.learner.average:
+        tensors = {id(tensor) for norm in norms for tensor in (norm._mean, norm._variance)}
+        names = [name for name, tensor in model.state_dict().items() if id(tensor) in tensors]
+        run.learner.average.take_over(names)
 
 
 def finish_epoch(run: Run, train_scores: Scores, valid_scores: Scores | None) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -16,9 +16,13 @@ from datareader.workers import ReadingFailed
 from distributed.ranks import Ranks
 from distributed.signals import Stopped, StopRequest
 from training.average import WeightAverage
+from training.dropout import Dropout
+from training.finite import TakenStep, check_finite
 from training.log import Figure
-from training.meter import ScoreMeter, Scores, cross_entropy
+from training.loss import CROSS_ENTROPY, Loss
+from training.meter import ScoreMeter, Scores
 from training.precision import Precision
+from training.schedule import Schedule
 from training.validation import ValidatedClips
 
 logger = logging.getLogger("train")
@@ -30,47 +34,17 @@ class Learner(NamedTuple):
     network: nn.Layer
     """The model, in paddle.DataParallel if there are several ranks."""
     optimizer: paddle.optimizer.Optimizer
-    learning_rate_at: Callable[[int], float]
-    """Step since the start of training -> learning rate."""
+    learning_rate_at: Schedule
+    """Of a step since the start of training."""
     precision: Precision
+    loss: Loss = CROSS_ENTROPY
     average: WeightAverage | None = None
     """The moving average to keep, if any."""
     accumulate_steps: int = 1
     """Parts that the clips of a step are computed in."""
-    freeze_bn: bool = False
-    """Whether batch norm keeps its running statistics, and uses them."""
-
-
-class NonFiniteLoss(ValueError):
-    """A loss that is NaN or infinite.
-
-    Attributes:
-        step: the first step with such a loss, counted from 1 since the start of training.
-        video_ids: the clips of that step.
-    """
-
-    def __init__(self, loss: float, step: int, video_ids: list[str]):
-        self.step = step
-        self.video_ids = video_ids
-        shown = ", ".join(video_ids[:8]) + (f" and {len(video_ids) - 8} more" if len(video_ids) > 8 else "")
-        super().__init__(
-            f"the loss of step {step} is {loss}, on the videos {shown}; lower TRAIN.learning_rate, limit the gradients "
-            "(TRAIN.clip_grad_norm), or take another TRAIN.amp if it is fp16"
-        )
-
-
-class TakenStep(NamedTuple):
-    """A step that is done, and what the device still holds of it."""
-
-    number: int
-    """Counted from 1 since the start of training."""
-    video_ids: list[str]
-    """The clips of this rank."""
-    loss: paddle.Tensor
-    """The mean loss of these clips, float32 ()."""
-    learning_rate: float
-    grad_norm: paddle.Tensor | None
-    """L2 norm of all gradients together, before clipping, float32 (); None if it was not asked for."""
+    still_norms: Sequence[nn.Layer] = ()
+    """The batch norms that keep their running statistics, and use them."""
+    dropout: Dropout | None = None
 
 
 def train_steps(
@@ -107,7 +81,7 @@ def train_steps(
     for step, (batch, num_clips) in enumerate(_agreed(batches, ranks, stop), first_step):
         is_logged = (first_iteration + step - first_step) % log_interval == 0
         if min(num_clips) > 0:
-            taken.append(_take_step(learner, batch, step, sum(num_clips), ranks, meter, is_logged))
+            taken.append(_take_step(learner, batch, step, num_clips, ranks, meter, is_logged))
         else:
             passed_over.append(step)
         if not is_logged or min(num_clips) == 0:
@@ -116,12 +90,12 @@ def train_steps(
         sums = np.asarray(meter.sums)  # fetches from the device, so it comes before the clock is read
         scores = meter.scores(np.array(ranks.sums((sums - sums_before).tolist())))
         if not np.isfinite(scores.loss):
-            _check_finite(taken, ranks)
+            check_finite(taken, ranks)
         elapsed_sec = time.perf_counter() - started_sec
         yield _figures(scores, meter.num_classes, taken[-1], elapsed_sec, batches.waited_sec)
         sums_before, taken = sums, []
         started_sec, batches.waited_sec = time.perf_counter(), 0.0
-    _check_finite(taken, ranks)
+    check_finite(taken, ranks)
     _report_passed_over(passed_over, is_whole_epoch=first_iteration == 0 and len(passed_over) == step + 1 - first_step)
 
 
@@ -167,12 +141,14 @@ def evaluate(
     meter: ScoreMeter,
     ranks: Ranks = Ranks(),
     stop: StopRequest | None = None,
+    loss: Loss = CROSS_ENTROPY,
     clips: ValidatedClips | None = None,
 ) -> Scores:
     """Score every clip once, in float32; the unreadable ones count too.
 
     Args:
         meter: an empty one.
+        loss: what is said of it: plain, without what makes training harder.
         clips: gets what the model says of each clip of this rank.
 
     Raises:
@@ -189,7 +165,7 @@ def evaluate(
         logits = None
         if batch.indices:
             logits = model(batch.frames)
-            meter.add(cross_entropy(logits, batch.labels), logits, batch.labels)
+            meter.add(loss(logits, batch.labels), logits, batch.labels)
         if clips:
             clips.add(batch, logits)
     return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
@@ -245,19 +221,27 @@ def _agreed(
 
 def _train_mode(learner: Learner) -> None:
     learner.network.train()
-    if learner.freeze_bn:
-        for layer in learner.network.sublayers():
-            if isinstance(layer, nn.BatchNorm2D):
-                layer.eval()
+    for norm in learner.still_norms:
+        norm.eval()
 
 
 def _take_step(
-    learner: Learner, batch: Batch, step: int, num_clips: int, ranks: Ranks, meter: ScoreMeter, needs_norm: bool
+    learner: Learner,
+    batch: Batch,
+    step: int,
+    num_clips: Sequence[int],
+    ranks: Ranks,
+    meter: ScoreMeter,
+    needs_norm: bool,
 ) -> TakenStep:
-    """Take the optimizer step with this number, counted from 0 since the start of training."""
+    """Take the optimizer step with this number, counted from 0 since the start of training.
+
+    Args:
+        num_clips: of each rank.
+    """
     learning_rate = learner.learning_rate_at(step)
     learner.optimizer.set_lr(learning_rate)
-    loss = _gradients(learner, batch, num_clips, ranks.num_ranks, meter)
+    loss = _gradients(learner, batch, step, num_clips, ranks, meter)
     norm = _gradient_norm(learner) if needs_norm else None
     learner.precision.step(learner.optimizer)
     learner.optimizer.clear_grad()
@@ -266,22 +250,27 @@ def _take_step(
     return TakenStep(step + 1, batch.video_ids, loss, learning_rate, norm)
 
 
-def _gradients(learner: Learner, batch: Batch, num_clips: int, num_ranks: int, meter: ScoreMeter) -> paddle.Tensor:
-    """Add the gradients of the mean loss over a step's `num_clips` clips; returns this rank's mean loss, float32 ()."""
+def _gradients(
+    learner: Learner, batch: Batch, step: int, num_clips: Sequence[int], ranks: Ranks, meter: ScoreMeter
+) -> paddle.Tensor:
+    """Add the gradients of a step's mean loss over the clips of all ranks; returns this rank's mean, float32 ()."""
     num_here = len(batch.labels)
     num_parts = min(learner.accumulate_steps, num_here)
     ends = [num_here * part // num_parts for part in range(num_parts + 1)]
+    keep = learner.dropout and learner.dropout.keep(step, sum(num_clips[: ranks.rank]), num_here)
     losses = []
     for start, end in zip(ends[:-1], ends[1:], strict=True):
-        frames, labels = batch.frames, batch.labels
+        rows = slice(start, end)
+        inputs, labels = [batch.frames, keep] if keep is not None else [batch.frames], batch.labels
         if num_parts > 1:
-            frames, labels = frames[start:end], labels[start:end]
+            inputs, labels = [tensor[rows] for tensor in inputs], labels[rows]
         with _local_gradients(learner.network) if end < num_here else nullcontext():
             with learner.precision.forward():
-                logits = learner.network(frames)
+                logits = learner.network(*inputs)
             logits = logits.astype("float32")
-            loss = cross_entropy(logits, labels)
-            share = (end - start) * num_ranks / num_clips  # paddle.DataParallel divides by the number of ranks
+            loss = learner.loss(logits, labels)
+            # paddle.DataParallel divides by the number of ranks
+            share = (end - start) * ranks.num_ranks / sum(num_clips)
             learner.precision.backward(loss * share if share != 1 else loss)
         meter.add(loss, logits, labels)
         losses.append(loss.detach() * ((end - start) / num_here))
@@ -298,19 +287,3 @@ def _gradient_norm(learner: Learner) -> paddle.Tensor:
     learner.precision.unscale(learner.optimizer)
     gradients = [parameter.grad for parameter in learner.network.parameters() if parameter.grad is not None]
     return paddle.add_n([(gradient * gradient).sum() for gradient in gradients]).sqrt()
-
-
-def _check_finite(taken: list[TakenStep], ranks: Ranks) -> None:
-    """Raise NonFiniteLoss, on every rank, for the first step with a loss that is not finite on any of them."""
-    values = paddle.stack([step.loss for step in taken]).numpy() if taken else []
-    found = [
-        (step.number, float(value), step.video_ids)
-        for step, value in zip(taken, values, strict=True)
-        if not np.isfinite(value)
-    ]
-    firsts = [entries[0] for entries in ranks.exchange(found) if entries]
-    if not firsts:
-        return
-    ranks.leave()  # they all raise this
-    number, loss, _ = min(firsts, key=lambda first: first[0])
-    raise NonFiniteLoss(loss, number, [name for at, _, names in firsts if at == number for name in names])

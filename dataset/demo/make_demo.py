@@ -24,7 +24,7 @@ from common.command_line import OneLineParser, positive_int, run
 from common.processes import num_cores
 from dataset.demo.actions import ACTIONS
 from dataset.demo.clips import Clip
-from dataset.demo.contact_sheet import write_contact_sheet
+from dataset.demo.contact_sheet import write_demo_sheet
 from dataset.jobs import Failure, run_jobs
 
 HERE = Path(__file__).resolve().parent
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.seed < 0:
         raise ValueError(f"--seed={args.seed} is less than 0; give a whole number from 0")
     if args.contact_sheet:
-        write_contact_sheet(args.contact_sheet, args.seed)
+        write_demo_sheet(args.contact_sheet, args.seed)
         print(f"wrote {args.contact_sheet}")
     else:
         count = make_demo(args.out, args.seed, args.train_clips, args.val_clips, args.workers)

@@ -4,7 +4,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
+from dataset.list_files import SPLITS
+
 COLUMNS = "label,youtube_id,time_start,time_end,split"
 MAX_DIGITS = 9  # of a time in seconds
 

@@ -33,7 +33,7 @@ from datareader.selective import Doubt, decode_selectively
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, Failure, run_jobs
 from dataset.kinetics.checked_list import BROKEN, DAMAGED, OK, SELECTIVE, CheckedList, Finding
-from dataset.kinetics.whole_videos import every_frame, open_video, resumable, video_parser
+from dataset.whole_videos import every_frame, open_video, resumable, video_parser
 
 SEG_NUM = 3  # segments whose middle frames are decoded selectively, as validation and test do
 

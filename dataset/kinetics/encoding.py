@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from datareader.selective import Doubt, check_packets
 from datareader.upright import UPRIGHT, Orientation, orientation, turned
 from datareader.video import Deadline, Video, VideoError
-from dataset.kinetics.whole_videos import every_frame
+from dataset.whole_videos import every_frame
 
 KEY_FRAME_EVERY = 16
 ENCODING = {

@@ -11,9 +11,7 @@ command again. Videos without a label are in infer.list only.
 
 import argparse
 import csv
-import difflib
 import io
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -29,9 +27,9 @@ from tqdm import tqdm
 
 from common.command_line import OneLineParser, run
 from common.console import say
-from common.whole_file import remove_leftovers, whole_file
 from datareader.folders import VIDEO_SUFFIXES, find_videos
-from dataset.kinetics.annotations import SPLITS, Row, read_annotations
+from dataset.kinetics.annotations import Row, read_annotations
+from dataset.list_files import SPLITS, listed_path, read_label_file, refuse_unknown_class, write_files
 
 MISTAKES_SHOWN = 5
 
@@ -59,19 +57,10 @@ def number_labels(rows: list[Row], label_file: Path | None) -> dict[str, int]:
     """{class name: label}, in the order of the label file, or sorted without one."""
     if label_file is None:
         return {name: label for label, name in enumerate(sorted({row.label for row in rows} - {""}))}
-    if not label_file.is_file():
-        raise FileNotFoundError(f"{label_file}: no such label file; correct --labels")
-    try:
-        names = [line.strip() for line in label_file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{label_file}: not a text file in UTF-8: {error}") from error
-    labels = {name: label for label, name in enumerate(names)}
-    if not names or len(labels) < len(names):
-        raise ValueError(f"{label_file}: {len(names)} lines name {len(labels)} classes; each needs a line of its own")
+    labels = {name: label for label, name in enumerate(read_label_file(label_file))}
     for row in rows:
-        if row.label and row.label not in labels:
-            (nearest,) = difflib.get_close_matches(row.label, names, n=1, cutoff=0)
-            raise ValueError(f"{row.place}: class {row.label!r} is not in {label_file}; the nearest is {nearest!r}")
+        if row.label:
+            refuse_unknown_class(row.label, row.place, labels, label_file)
     return labels
 
 
@@ -142,19 +131,6 @@ def choose_lists(videos: list[Video]) -> dict[str, list[Video]]:
     return lists | {"infer.list": [video for video in there if video.row.split == infer or not video.row.label]}
 
 
-def listed_path(path: str, out: Path) -> str:
-    """A path as a list holds it: relative to the list if it lies beside or below it.
-
-    Raises:
-        ValueError: datareader.records.read_list would read another path.
-    """
-    path, folder = os.path.abspath(path), os.path.join(os.path.abspath(out), "")
-    if "\t" in path or path.splitlines() != [path] or path.encode(errors="replace").decode() != path:
-        raise ValueError(f"{path!r}: tabs, line breaks and broken characters cannot be listed; rename it")
-    path = path.removeprefix(folder)
-    return f"./{path}" if path.startswith(("#", "\ufeff")) or path != path.lstrip() else path
-
-
 def missing_csv(videos: list[Video]) -> str:
     """The rows whose video is missing, as published."""
     text = io.StringIO()
@@ -163,18 +139,6 @@ def missing_csv(videos: list[Video]) -> str:
     table.writeheader()
     table.writerows(row.cells for row, paths in videos if not paths)
     return text.getvalue()
-
-
-def write_files(out: Path, texts: dict[str, str]) -> None:
-    """Write {name: text}; whenever it is interrupted, each file is the old one or the new one."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
-        for name, text in texts.items():
-            with whole_file(out / name) as file:
-                file.write(text.encode())
-    except OSError as error:
-        raise OSError(f"{out}: cannot write here ({error.strerror}); choose another --out") from error
 
 
 def summary(rows: list[Row], videos: list[Video], found: dict[str, list[str]], folder: Path) -> list[str]:

@@ -34,7 +34,7 @@ from datareader.folders import VIDEO_SUFFIXES, find_videos
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, Failure, run_jobs
 from dataset.kinetics.encoding import encode, verify
-from dataset.kinetics.whole_videos import open_video, refuse_long_name, resumable, video_parser
+from dataset.whole_videos import open_video, refuse_long_name, resumable, video_parser
 
 TIMEOUT_SEC = 600.0
 IN_A_LINE = {ord(letter): repr(letter)[1:-1] for letter in "\t\n\r"}

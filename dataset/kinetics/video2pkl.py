@@ -33,7 +33,7 @@ from common.whole_file import remove_leftovers, whole_file
 from datareader.records import Record, read_list
 from datareader.video import VideoError
 from dataset.jobs import GRACE_SEC, Failure, run_jobs
-from dataset.kinetics.whole_videos import every_frame, open_video, refuse_long_name, resumable, video_parser
+from dataset.whole_videos import every_frame, open_video, refuse_long_name, resumable, video_parser
 
 JPEG_QUALITY = 95  # the highest that Pillow advises; the original took ffmpeg's best
 NUM_LABELS = 2**31  # what pickle.BININT holds

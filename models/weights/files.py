@@ -20,6 +20,7 @@ from models.weights.names import (
     find_naming,
     name_of_stranger,
     network_title,
+    our_naming,
     rename_table,
 )
 from models.weights.original import write_variable
@@ -42,12 +43,12 @@ class Weights(NamedTuple):
     """Our name -> the file's."""
     naming: Naming
     num_layers: int | None
-    """Depth of the ResNet; None: another network of this project."""
+    """Size of the network in its family, `naming.family`; None: another network of this project."""
     passed_over: list[str]
     """State of a training among the weights, which is not used."""
 
     def description(self) -> str:
-        return f"{network_title(self.num_layers)} in the names of {self.naming.title}"
+        return f"{network_title(self.naming.family, self.num_layers)} in the names of {self.naming.title}"
 
 
 def find_weights(path: str | Path) -> Path:
@@ -85,14 +86,18 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def write_weights(
-    path: Path, arrays: dict[str, np.ndarray], num_layers: int | None, naming: Naming = OURS, as_folder: bool = False
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    num_layers: int | None,
+    naming: Naming = OURS["resnet"],
+    as_folder: bool = False,
 ) -> None:
     """Write arrays to a new file or folder, whole or not at all, with its checksums beside it.
 
     Args:
         path: `*.pdparams` or `*.safetensors`, or whatever a folder is to be called.
         arrays: by this project's names.
-        num_layers: depth of the ResNet; None: another network of this project.
+        num_layers: size of the network in the naming's family; None: another network of this project.
         naming: the names to write them under.
         as_folder: write the 2019 original's format, one file per variable.
 
@@ -101,7 +106,8 @@ def write_weights(
     """
     if path.exists():
         raise FileExistsError(f"{path}: exists already; remove it, or choose another name")
-    their_names = {ours: theirs for theirs, ours in rename_table(naming, OURS, num_layers).items()}
+    ours = our_naming(naming.family)
+    their_names = {name: theirs for theirs, name in rename_table(naming, ours, num_layers).items()}
     renamed = {their_names.get(name, name): array for name, array in arrays.items()}
     weight = naming.head[0]
     if naming.head_is_transposed and weight in renamed:
@@ -115,7 +121,8 @@ def write_weights(
                 write_variable(hidden / name, array)
             checksums.record(hidden)
         elif path.suffix == ".safetensors":
-            hidden.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, {network_title(num_layers)}"}))
+            title = network_title(naming.family, num_layers)
+            hidden.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, {title}"}))
         else:
             paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(hidden))
     if not as_folder:
@@ -125,7 +132,7 @@ def write_weights(
 def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -> Weights:
     if not arrays:
         raise ValueError(f"{path}: holds no tensors")
-    match = find_naming(arrays)
+    match = find_naming({name: array.shape for name, array in arrays.items()})
     stranger = next(filter(RESNET_D.search, arrays), None)
     if stranger and not (match and match.num_layers is None):  # a backbone of this project may have such a stem
         raise ValueError(
@@ -133,14 +140,14 @@ def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -
             "give weights of a plain ResNet"
         )
     if match is None:
-        titles = ", ".join(naming.title for naming in NAMINGS.values())
+        titles = ", ".join(dict.fromkeys(naming.title for naming in (*OURS.values(), *NAMINGS.values())))
         raise ValueError(
-            f"{path}: no tensor is named as in a known ResNet or TSN (it has {', '.join(list(arrays)[:3])}, ...); "
+            f"{path}: no tensor is named as in a known backbone or TSN (it has {', '.join(list(arrays)[:3])}, ...); "
             f"known names: {titles}"
         )
     our_names = {name: match.our_names.get(name) or name_of_stranger(match, name) for name in arrays}
     renamed = {our_names[name]: _as_float32(array, f"{path}: {name}") for name, array in arrays.items()}
-    weight = OURS.head[0]
+    weight = our_naming(match.naming.family).head[0]
     if match.naming.head_is_transposed and weight in renamed:
         renamed[weight] = np.ascontiguousarray(renamed[weight].T)
     their_names = {ours: theirs for theirs, ours in our_names.items()}

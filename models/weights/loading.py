@@ -6,7 +6,7 @@ import paddle
 
 from common.console import command
 from models.weights.files import Weights
-from models.weights.names import find_naming
+from models.weights.names import find_naming, network_title
 
 HEAD = "fc."
 BACKBONE = "backbone."
@@ -91,11 +91,17 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
 
 def _advice(weights: Weights, tensors: dict[str, paddle.Tensor], unfilled: list[str]) -> str:
     """What to do about weights that do not fit."""
-    model = find_naming(tensors)
-    if model and None in (model.num_layers, weights.num_layers) and model.num_layers != weights.num_layers:
-        return "the backbones are of two families: set MODEL.backbone to that of the weights, or give others"
-    if model and model.num_layers != weights.num_layers:
-        return f"the model is a ResNet-{model.num_layers}: set MODEL.num_layers to {weights.num_layers}, or give others"
+    model = find_naming({name: tensor.shape for name, tensor in tensors.items()})
+    ours = (model.naming.family, model.num_layers) if model else None
+    theirs = family, size = weights.naming.family, weights.num_layers
+    if ours and ours != theirs:
+        if size is None:
+            return "the backbones are of two families: set MODEL.backbone to that of the weights, or give others"
+        backbone = f"MODEL.backbone={family} and " if family != ours[0] else ""
+        return (
+            f"the model is {network_title(*ours)}, the weights are {network_title(*theirs)}: "
+            f"set {backbone}MODEL.num_layers={size}, or give others"
+        )
     if unfilled and all(name.startswith(HEAD) for name in unfilled):
         return "it has no last layer for the model: train one with --pretrain"
     listing = command("python", "scripts/convert_weights.py", weights.path)

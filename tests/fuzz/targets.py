@@ -33,8 +33,8 @@ from datareader.nal_units import H264, Hevc
 from datareader.records import read_list
 from dataset.kinetics.annotations import read_annotations
 from evaluation.files import Features, ResultFiles, WindowFeatures
-from evaluation.plots import read_epochs
 from evaluation.predictions import Prediction, read_class_names
+from evaluation.runs import read_run
 from formula_weights import write_original_folder
 from fuzz.bitstreams import UNITS, looked_at, streams
 from inference.exported import ExportCard, read_card
@@ -334,7 +334,8 @@ def _timelines() -> list[bytes]:
 
 
 def _metrics() -> list[bytes]:
-    rows = [{"event": event, "epoch": 0, "loss": None, "top1": 0.5} for event in ("start", "train", "epoch", "valid")]
+    events = ("start", "train", "epoch", "valid", "end")
+    rows = [{"event": event, "epoch": 0, "loss": None, "top1": 0.5, "time": 1.5} for event in events]
     return ["".join(json.dumps(row) + "\n" for row in rows).encode()]
 
 
@@ -375,6 +376,6 @@ TARGETS = {
     "window features": Target(_read(lambda path: WindowFeatures(path).num_saved()), _window_features),
     "settings.json": Target(_go_on("result.settings.json"), lambda: [b'{"seg_num": 3}'], JSON_TOKENS),
     "timeline.json": Target(_read(lambda path: Timeline(path, "a", None, {}).is_done()), _timelines, JSON_TOKENS),
-    "metrics.jsonl": Target(_read(read_epochs), _metrics, JSON_TOKENS),
+    "metrics.jsonl": Target(_read(lambda path: read_run(str(path))), _metrics, JSON_TOKENS),
     "export.json": Target(_read(lambda path: read_card(path.parent), "export.json"), _cards, JSON_TOKENS),
 }  # fmt: skip
