@@ -64,6 +64,8 @@ class ExportCard(NamedTuple):
     """How its input is made of a video, see inference/recipe.py; None in older exports."""
     probe_picture: str = "slopes"
     """What `probe` shows, a key of PROBE_PICTURES; "slopes" in older exports."""
+    multi_label: bool = False
+    """Whether a video may have several classes: each probability is a sigmoid then, and they do not add up to 1."""
 
     @property
     def seglen(self) -> int:

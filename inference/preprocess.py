@@ -9,8 +9,8 @@ export.py puts this file beside each model. It needs no Paddle and no other file
 
     frames = frames_of("my.mp4", card_of("model.onnx"))     # uint8 (views, T, 3, H, W)
 
-Give them to the model as its input `frames` and average what it says over the views. Normalisation and softmax are
-inside the model.
+Give them to the model as its input `frames` and average what it says over the views. Normalisation and softmax, or of a
+multi-label model sigmoid, are inside the model.
 """
 
 import json

@@ -24,6 +24,7 @@ from training.meter import ScoreMeter, Scores
 from training.mixing import Mixing, Targets
 from training.precision import Precision
 from training.schedule import Schedule
+from training.validation import ValidatedClips
 
 logger = logging.getLogger("train")
 
@@ -143,12 +144,14 @@ def evaluate(
     ranks: Ranks = Ranks(),
     stop: StopRequest | None = None,
     loss: Loss = CROSS_ENTROPY,
+    clips: ValidatedClips | None = None,
 ) -> Scores:
     """Score every clip once, in float32; the unreadable ones count too.
 
     Args:
         meter: an empty one.
         loss: what is said of it: plain, without what makes training harder.
+        clips: gets what the model says of each clip of this rank.
 
     Raises:
         Stopped: a rank was asked to stop.
@@ -161,9 +164,12 @@ def evaluate(
     for batch, _ in _agreed(batches, ranks, stop):
         if batch.unreadable:
             meter.add_unreadable(len(batch.unreadable))
+        logits = None
         if batch.indices:
             logits = model(batch.frames)
             meter.add(loss(logits, batch.labels), logits, batch.labels)
+        if clips:
+            clips.add(batch, logits)
     return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
 
 
