@@ -4,13 +4,14 @@ r"""Classify videos; labels are not needed.
         --filelist=$FILELIST
     python infer.py --weights=checkpoints/demo/TSN_epoch14 --video my.mp4 "a folder of videos" --overlay=results/seen
     find / -name "*.mp4" | python infer.py --weights=... --stdin
-    python infer.py --weights=... --video match.mp4 --window_sec=4 --stride_sec=2
+    python infer.py --weights=... --video match.mp4 --window_sec=4 --stride_sec=2 --features
     python infer.py --weights=... --video rtsp://camera/live --window_sec=4
 
 SAVE_DIR/TSN_infer_result is a pickled list of (video_id, [probabilities], [class ids]), best first, one entry per
 video, in order; a video that cannot be read has empty lists. TSN_infer_result.jsonl holds the same with class names, a
 JSON object a line, each written as soon as its video is done; TSN_infer_result.csv is for spreadsheets. With
---window_sec, each video gets NAME.timeline.json and .png instead. Ctrl-C keeps what is done, and --skip_done goes on.
+--window_sec, each video gets NAME.timeline.json and .png instead, and by --features NAME.features.npz. Ctrl-C keeps
+what is done, and --skip_done goes on.
 """
 
 import argparse
@@ -64,7 +65,12 @@ def build_parser() -> command_line.OneLineParser:
     )
     parser.add_argument("--save_dir", default=".", help="folder for the results (default: the working folder)")
     parser.add_argument("--skip_done", action="store_true", help="go on with the results that are in --save_dir")
-    parser.add_argument("--features", action="store_true", help="store features too, in TSN_infer_features.npz")
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="store features too, in TSN_infer_features.npz; with --window_sec those of its windows, in "
+        "NAME.features.npz for each video",
+    )
     parser.add_argument("--overlay", metavar="DIR", help="write a copy of each video with its best 3 classes on it")
     parser.add_argument("--cam", metavar="DIR", help="write heat maps (Grad-CAM) of the best class over the frames")
     parser.add_argument(
@@ -79,8 +85,8 @@ def build_parser() -> command_line.OneLineParser:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.window_sec and (args.features or args.cam or args.stdin):
-        parser.error("--window_sec does not go with --features, --cam and --stdin, which are for whole videos")
+    if args.window_sec and (args.cam or args.stdin):
+        parser.error("--window_sec does not go with --cam and --stdin, which are for whole videos")
     if args.stride_sec and not args.window_sec:
         parser.error("--stride_sec needs --window_sec")
     if args.stride_sec and args.window_sec > MOST_WINDOWS * args.stride_sec:
@@ -141,6 +147,7 @@ def infer_windows(
         Path(args.save_dir),
         illustrator,
         Cutting(args.window_sec, args.stride_sec or args.window_sec, args.infer_topk),
+        keep_features=args.features,
         log_interval=args.log_interval,
         skip_done=args.skip_done,
         stop=stop,

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> Summary:
             if iteration % args.log_interval == 0:
                 logger.info("[TEST] iter %d  %s", iteration, tally.text(num_classes))
     report_reading("[TEST]", unreadable, loader, ranks)
-    summary = summarize(predictions, num_classes)
+    summary = summarize(predictions, num_classes, config.model.multi_label)
     took = console.duration(time.perf_counter() - started_sec)
     logger.info("[TEST] finished  %s, %s, %s, %s", summary.text(), summary.coverage(), reader.describe(), took)
     logger.info("[TEST] %s", summary.further_text())

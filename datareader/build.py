@@ -36,7 +36,7 @@ def build_records(config: Config, mode: str, ranks: Ranks = Ranks()) -> RecordLi
         by_interval = ", or --valid_interval=0 to train without validation" if mode == "valid" else ""
         raise ValueError(f"no list of videos: set {mode.upper()}.filelist{by_flag}{by_interval}")
     num_classes = None if mode == "infer" else config.model.num_classes
-    records = read_list(list_path, config.model.format, num_classes)
+    records = read_list(list_path, config.model.format, num_classes, config.model.multi_label)
     if ranks.num_ranks > 1:
         _check_same(records, list_path, ranks)
     return records
@@ -63,14 +63,15 @@ def build_reader(config: Config, mode: str, records: Sequence[Record], seed: int
         records,
         Decoding(model.format, model.decoder, model.decode_timeout_sec, _num_threads(mode, num_readers=1)),
         Sampling(section.seg_num or model.seg_num, model.seglen, num_clips),
-        build_random_view(config) if mode == "train" else _build_views(section),
+        _build_random_view(config) if mode == "train" else _build_views(section),
         num_classes=None if mode == "infer" else model.num_classes,
+        multi_label=model.multi_label,
         seed=seed if mode == "train" else None,
         max_unreadable=NEIGHBOURS_TRIED,
     )
 
 
-def build_random_view(config: Config) -> RandomView:
+def _build_random_view(config: Config) -> RandomView:
     """How training sees a video."""
     train = config.train
     return RandomView(train.short_size, train.target_size, train.crop, train.resize, train.color_jitter)
@@ -115,6 +116,11 @@ def build_loader(
 def build_order(config: Config, records: RecordList, seed: int) -> Order:
     """What training's epochs have, in which order."""
     if config.train.sampling == CLASS_BALANCED:
+        if records.multi_label:
+            raise ValueError(
+                "TRAIN.sampling is class_balanced, but a video of a multi-label list is of no one class; use "
+                "-o TRAIN.sampling=shuffle, with TRAIN.class_weights=balanced if need be"
+            )
         return functools.partial(balanced_order, labels=records.labels, seed=seed)
     return functools.partial(shuffled_order, num_clips=len(records), seed=seed)
 

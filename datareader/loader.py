@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     frames: paddle.Tensor | None
     """uint8 (N, T, 3, H, W), where T counts the frames of all views; None if N is 0."""
     labels: paddle.Tensor | None
-    """int64 (N,); -1 where no label is known; None if N is 0."""
+    """int64 (N,); -1 where no label is known; multi-label: float32 (N, K), 1 for true classes; None if N is 0."""
     indices: list[int]
     """The record that each row was asked for."""
     video_ids: list[str]
@@ -201,7 +201,7 @@ class BatchReader:
         return [
             np.zeros(1, dtype=np.int64),
             self._array[:num_readable] if readable else None,
-            np.array([sample.label for sample in readable], dtype=np.int64) if readable else None,
+            self.reader.label_array(readable) if readable else None,
             [sample.index for sample in readable],
             [sample.video_id for sample in readable],
             [entry for sample in samples for entry in sample.unreadable],

@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     is_readable: bool
     """False where no video could be read; the pixels mean nothing then."""
     label: int
-    """Class number; -1 where none is known."""
+    """Class number; -1 where none is known, and of a multi-label list."""
     index: int
     """The record that was asked for."""
     video_id: str
@@ -46,6 +46,8 @@ class Sample(NamedTuple):
     """[index, reason] of the record if selective decoding had to decode it in order."""
     read_sec: float
     """Seconds that reading took, those spent on unreadable records included."""
+    labels: tuple[int, ...] | None = None
+    """Class numbers of a multi-label list."""
 
 
 class ClipReader:
@@ -57,6 +59,7 @@ class ClipReader:
         sampling: which pictures stand for a video.
         views: which part of the pictures is seen: a random one in training, fixed ones else.
         num_classes: labels stored in pkl files must lie below it; None where labels do not matter.
+        multi_label: whether a video may have several classes.
         seed: seed of the random draws; None gives the middle frames.
         max_unreadable: in training, how many of the records after an unreadable one are tried in its place.
     """
@@ -69,6 +72,7 @@ class ClipReader:
         views: Views | RandomView,
         *,
         num_classes: int | None = None,
+        multi_label: bool = False,
         seed: int | None = None,
         max_unreadable: int = 0,
     ):
@@ -77,6 +81,7 @@ class ClipReader:
         self.sampling = sampling
         self.views = views
         self.num_classes = num_classes
+        self.multi_label = multi_label
         self.seed = seed
         self.max_unreadable = max_unreadable
 
@@ -117,9 +122,23 @@ class ClipReader:
                 unreadable.append([position, str(error)])
                 continue
             in_order, read_sec = [[position, doubt]] if doubt else [], time.perf_counter() - started_sec
-            return Sample(True, -1 if label is None else label, index, video_id, unreadable, in_order, read_sec)
+            label, labels = -1 if label is None else label, self.records[position].labels
+            return Sample(True, label, index, video_id, unreadable, in_order, read_sec, labels)
         record, read_sec = self.records[index], time.perf_counter() - started_sec
-        return Sample(False, -1 if record.label is None else record.label, index, record.name, unreadable, [], read_sec)
+        label = -1 if record.label is None else record.label
+        return Sample(False, label, index, record.name, unreadable, [], read_sec, record.labels)
+
+    def label_array(self, samples: Sequence[Sample]) -> np.ndarray:
+        """The labels of N samples: int64 (N,), or of a multi-label list float32 (N, num_classes), 1 for true classes.
+
+        Where labels do not matter, a multi-label list has -1, int64 (N,), too.
+        """
+        if not self.multi_label or self.num_classes is None:
+            return np.array([sample.label for sample in samples], dtype=np.int64)
+        array = np.zeros((len(samples), self.num_classes), np.float32)
+        for row, sample in zip(array, samples, strict=True):
+            row[list(sample.labels)] = 1
+        return array
 
     def _read(self, record: Record, epoch: int, index: int, clip: np.ndarray) -> tuple[int | None, str, str]:
         def rng(stream: int) -> np.random.Generator | None:

@@ -1,6 +1,7 @@
 """List files, files and folders -> records. Knows no pixels."""
 
 import hashlib
+import itertools
 import os
 from array import array
 from collections import Counter
@@ -12,14 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from datareader.folders import VIDEO_SUFFIXES, find_videos
+from datareader.list_lines import MISTAKES_SHOWN, SEPARATOR, Mistakes, check_length, find, split_line
 
-MISTAKES_SHOWN = 5
 LOOKS = 10_000  # at files, until a list counts as one whose videos are not here
 BLOCK = 10_000  # records that are unpacked at once
-LARGEST_LABEL = 2**63 - 1
-LONGEST_NAME = 255  # bytes of a file's or folder's name, which no usual file system exceeds
 NO_LABEL = -(2**63)
-SEPARATOR = "\0"  # of names: no path holds it
 
 
 class Record(NamedTuple):
@@ -28,9 +26,16 @@ class Record(NamedTuple):
     path: str
     """Where the file is, looked up from the working folder, then from the list's folder."""
     label: int | None
-    """Class number, or None where the list has none."""
+    """Class number, or None where the list has none, or where it has several classes for a video."""
     name: str
     """The path as the list writes it: what results call the video."""
+    labels: tuple[int, ...] | None = None
+    """Class numbers of a multi-label list, () for a video of no class; None where they are not known."""
+
+    @property
+    def classes(self) -> tuple[int, ...] | None:
+        """All true classes, however many a video of the list may have; None where they are not known."""
+        return self.labels if self.label is None else (self.label,)
 
 
 class RecordList(Sequence[Record]):
@@ -40,37 +45,43 @@ class RecordList(Sequence[Record]):
 
     Args:
         folder: the list's; a relative path is looked up from the working folder, then from there.
+        multi_label: whether a video may have several classes.
     """
 
-    def __init__(self, folder: str | Path = ""):
+    def __init__(self, folder: str | Path = "", multi_label: bool = False):
         self.folder = folder
+        self.multi_label = multi_label
         self._names = bytearray()
         self._starts = array("q", [0])
         self._labels = array("q")
+        self._label_starts = array("q", [0])  # of several labels each; a list of single ones needs none
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._starts) - 1
 
     def __getitem__(self, index: int | slice) -> Record | list[Record]:
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
         number = range(len(self))[index]
-        ((name, label),) = self._block(number, number + 1)
-        return Record(_find(name, self.folder), label, name)
+        ((name, label, labels),) = self._block(number, number + 1)
+        return Record(find(name, self.folder), label, name, labels)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    def append(self, name: str, label: int | None) -> None:
-        """Add a video; names that are no text are those of `os.fsdecode`."""
+    def append(self, name: str, label: int | None, labels: Sequence[int] | None = None) -> None:
+        """Add a video; names that are no text are those of `os.fsdecode`, and `labels` are for a multi-label list."""
         self._names.extend(f"{name}{SEPARATOR}".encode(errors="surrogateescape"))
         self._starts.append(len(self._names))
-        self._labels.append(NO_LABEL if label is None else label)
+        if self.multi_label:
+            self._labels.extend([NO_LABEL] if labels is None else labels)
+            self._label_starts.append(len(self._labels))
+        else:
+            self._labels.append(NO_LABEL if label is None else label)
 
     def listed(self) -> Iterator[tuple[str, int | None]]:
-        """Each video's name and label, without a look at its file."""
-        for start in range(0, len(self), BLOCK):
-            yield from self._block(start, min(start + BLOCK, len(self)))
+        """Each video's name and label, without a look at its file; None as the label in a multi-label list."""
+        return ((name, label) for name, label, _ in self._all())
 
     def likely_paths(self) -> Iterator[str]:
         """Each video's path without a look at its file: as if all were where the first that exists is."""
@@ -82,10 +93,10 @@ class RecordList(Sequence[Record]):
         """The videos of other names."""
         if not names:
             return self
-        rest = RecordList(self.folder)
-        for name, label in self.listed():
+        rest = RecordList(self.folder, self.multi_label)
+        for name, *labels in self._all():
             if name not in names:
-                rest.append(name, label)
+                rest.append(name, *labels)
         return rest
 
     def at(self, places: Iterable[int]) -> "RecordList":
@@ -109,60 +120,85 @@ class RecordList(Sequence[Record]):
         """SHA-256 of names and labels: the steps of an epoch follow from them, the seed and the batch size."""
         digest = hashlib.sha256()
         for start in range(0, len(self), BLOCK):
-            lines = [f"{name} {label}\n" for name, label in self._block(start, min(start + BLOCK, len(self)))]
+            block = self._block(start, min(start + BLOCK, len(self)))
+            lines = [
+                f"{name} {label if labels is None else ','.join(map(str, labels))}\n" for name, label, labels in block
+            ]
             digest.update("".join(lines).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     @property
     def labels(self) -> np.ndarray:
-        """Each video's label, int64 (N,); NO_LABEL where the list has none."""
+        """Each video's label, int64 (N,); NO_LABEL where the list has none. Of a multi-label list all, one by one."""
         return np.array(self._labels)
 
     def label_counts(self) -> Counter[int]:
-        """How many videos each class has; those without a label are left out."""
+        """How many videos each class has, one of several classes in each; those without a label are left out."""
         labels, numbers = np.unique(self.labels, return_counts=True)
         return Counter(
             {label: n for label, n in zip(labels.tolist(), numbers.tolist(), strict=True) if label != NO_LABEL}
         )
 
     def label_mistakes(self, num_classes: int) -> tuple[np.ndarray, bool]:
-        """The places of labels that are no class's, and whether the labels seem to count from 1."""
+        """The places of videos with a label that is no class's, and whether the labels seem to count from 1."""
         labels = self.labels
         (places,) = np.nonzero((labels < 0) | (labels >= num_classes))
-        return places, bool(len(places)) and labels.min() == 1 and labels.max() == num_classes
+        from_one = bool(len(places)) and labels.min() == 1 and labels.max() == num_classes
+        if self.multi_label:
+            places = np.unique(np.searchsorted(np.array(self._label_starts), places, side="right") - 1)
+        return places, from_one
 
-    def _block(self, start: int, end: int) -> Iterator[tuple[str, int | None]]:
+    def _all(self) -> Iterator[tuple[str, int | None, tuple[int, ...] | None]]:
+        for start in range(0, len(self), BLOCK):
+            yield from self._block(start, min(start + BLOCK, len(self)))
+
+    def _block(self, start: int, end: int) -> Iterator[tuple[str, int | None, tuple[int, ...] | None]]:
+        """The name, the label and the labels of each video."""
         names = self._names[self._starts[start] : self._starts[end] - 1].decode(errors="surrogateescape")
+        if self.multi_label:
+            ends = itertools.pairwise(self._label_starts[start : end + 1])
+            several = (tuple(self._labels[first:last]) for first, last in ends)
+            known = [None if labels == (NO_LABEL,) else labels for labels in several]
+            return zip(names.split(SEPARATOR), [None] * len(known), known, strict=True)
         labels = (None if label == NO_LABEL else label for label in self._labels[start:end])
-        return zip(names.split(SEPARATOR), labels, strict=True)
+        return zip(names.split(SEPARATOR), labels, itertools.repeat(None, end - start), strict=True)
 
 
-def read_list(list_path: str | Path, clip_format: str = "mp4", num_classes: int | None = None) -> RecordList:
+def read_list(
+    list_path: str | Path, clip_format: str = "mp4", num_classes: int | None = None, multi_label: bool = False
+) -> RecordList:
     """Read a list file.
 
-    A line of a mp4 list is `path label`; the path may contain spaces. Without `num_classes` labels are optional, as for
-    inference. A line of a pkl list is a path: the label is inside the file. Blank lines and lines that begin with # are
-    passed over. A relative path is looked up from the working folder, then from the list's folder.
+    A line of a mp4 list is `path label`; where a video may have several classes, or none, `path label,label,...` or
+    `path none`. The path may contain spaces. Without `num_classes` labels are optional, as for inference. A line of a
+    pkl list is a path: the label is inside the file, one only. Blank lines and lines that begin with # are passed over.
+    A relative path is looked up from the working folder, then from the list's folder.
 
     Args:
         list_path: the list file, UTF-8.
         clip_format: "mp4" or "pkl".
         num_classes: if given, every line needs a label from 0 to num_classes - 1.
+        multi_label: whether a video may have several classes, or none.
 
     Raises:
         FileNotFoundError: the list, or every video in it (of a long list, every one of LOOKS), is absent.
         ValueError: no videos in the list, or lines that cannot be read; the message names file and lines.
     """
     list_path = Path(list_path)
-    records, mistakes, numbers = RecordList(list_path.parent), _Mistakes(), array("q")
+    if clip_format == "pkl" and multi_label:
+        raise ValueError(
+            f"{list_path}: a pkl holds one label, but MODEL.multi_label is set; use MODEL.format=mp4 and a list with "
+            "labels, or -o MODEL.multi_label=False"
+        )
+    records, mistakes, numbers = RecordList(list_path.parent, multi_label), Mistakes(), array("q")
     for number, line in enumerate(_read_lines(list_path), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
         try:
-            name, label = _split_line(line, list_path, clip_format, num_classes is not None)
-            _check_length(name)
-            records.append(name, label)
+            name, labels = split_line(line, list_path.parent, clip_format, num_classes is not None, multi_label)
+            check_length(name)
+            records.append(name, labels[0] if labels else None, labels)
         except ValueError as error:
             mistakes.add(f"{list_path} line {number}: {error}")
             continue
@@ -170,39 +206,8 @@ def read_list(list_path: str | Path, clip_format: str = "mp4", num_classes: int 
     if clip_format == "mp4" and num_classes is not None:
         _check_labels(records, numbers, list_path, num_classes, mistakes)
     mistakes.refuse()
-    if not records:
-        raise ValueError(f"{list_path}: no videos in this list; it needs a line 'path label' per video")
-    if not records.first_found():
-        looks = f" of the {LOOKS:,} that were looked for" if len(records) > LOOKS else ""
-        raise FileNotFoundError(
-            f"{list_path}: none of its videos exists{looks} (it lists {len(records):,}); the first, "
-            f"{records[0].name!r}, was looked up from the working folder and from {list_path.parent}"
-        )
+    _check_presence(records, list_path)
     return records
-
-
-class _Mistakes:
-    """A list's bad lines: the first ones in words, all by number."""
-
-    def __init__(self):
-        self._shown: list[str] = []
-        self._num_more = 0
-
-    def add(self, message: str) -> None:
-        if len(self._shown) < MISTAKES_SHOWN:
-            self._shown.append(message)
-        else:
-            self._num_more += 1
-
-    def add_unseen(self, number: int) -> None:
-        """More of them, which are not shown."""
-        self._num_more += number
-
-    def refuse(self) -> None:
-        """Raise ValueError if there are any."""
-        if self._shown:
-            more = f" (and {self._num_more} more bad lines)" if self._num_more else ""
-            raise ValueError("\n".join(self._shown) + more)
 
 
 def records_of(paths: Iterable[str], is_address: Callable[[str], bool] = lambda path: False) -> RecordList:
@@ -234,6 +239,18 @@ def records_of(paths: Iterable[str], is_address: Callable[[str], bool] = lambda 
     return records
 
 
+def _check_presence(records: RecordList, list_path: Path) -> None:
+    """Refuse a list without videos, or without one whose file is there."""
+    if not records:
+        raise ValueError(f"{list_path}: no videos in this list; it needs a line 'path label' per video")
+    if not records.first_found():
+        looks = f" of the {LOOKS:,} that were looked for" if len(records) > LOOKS else ""
+        raise FileNotFoundError(
+            f"{list_path}: none of its videos exists{looks} (it lists {len(records):,}); the first, "
+            f"{records[0].name!r}, was looked up from the working folder and from {list_path.parent}"
+        )
+
+
 def _read_lines(list_path: Path) -> Iterator[str]:
     if list_path.is_dir():
         raise ValueError(
@@ -250,51 +267,8 @@ def _read_lines(list_path: Path) -> Iterator[str]:
         raise ValueError(f"{list_path}: not a text file in UTF-8: {error}") from error
 
 
-def _split_line(line: str, list_path: Path, clip_format: str, needs_label: bool) -> tuple[str, int | None]:
-    if SEPARATOR in line:
-        raise ValueError("holds a NUL character: no path does")
-    if clip_format == "pkl":
-        return line, None
-    path, _, last = line.rpartition(" ") if "\t" not in line else line.rpartition("\t")
-    path, has_label = path.strip(), last.lstrip("+-").isdecimal()
-    if path and has_label:
-        # without need the label may be absent, so a path with spaces may end like one
-        is_path = not needs_label and os.path.exists(_find(line, list_path.parent))
-        return (line, None) if is_path else (path, _label(last))
-    if needs_label:
-        raise ValueError(f"expected 'path label', got {line!r}{_likely_cause(line, path, last)}")
-    return line, None
-
-
-def _check_length(path: str) -> None:
-    encoded = path.encode()
-    longest = max(map(len, encoded.split(b"/"))) if len(encoded) > LONGEST_NAME else 0  # few paths are split
-    if longest > LONGEST_NAME:
-        raise ValueError(
-            f"a name of {longest} bytes, and file systems take {LONGEST_NAME}: {path[:40]!r}...; are lines joined?"
-        )
-
-
-def _label(text: str) -> int:
-    label = int(text)
-    if abs(label) > LARGEST_LABEL:
-        raise ValueError(f"label {label} is no class number")
-    return label
-
-
-def _likely_cause(line: str, path: str, last: str) -> str:
-    """Why a line has no label at its end, where that can be guessed."""
-    if line.split()[0].lstrip("+-").isdecimal():
-        return ": the path comes first, the label last"
-    if path.lower().endswith(VIDEO_SUFFIXES):
-        return f": {last!r} is no number; labels are class numbers, counted from 0 (MODEL.label_file has the names)"
-    if line.rpartition(",")[2].strip().lstrip("+-").isdecimal():
-        return ": a space or a tab separates the two, not a comma"
-    return ""
-
-
 def _check_labels(
-    records: RecordList, numbers: Sequence[int], list_path: Path, num_classes: int, mistakes: _Mistakes
+    records: RecordList, numbers: Sequence[int], list_path: Path, num_classes: int, mistakes: Mistakes
 ) -> None:
     """A message for each label that is no class's; one in all if the labels count from 1."""
     places, from_one = records.label_mistakes(num_classes)
@@ -305,14 +279,9 @@ def _check_labels(
         return
     for place in places[:MISTAKES_SHOWN].tolist():
         record = records[place]
+        wrong = next(label for label in record.classes if not 0 <= label < num_classes)
         mistakes.add(
-            f"{list_path} line {numbers[place]}: label {record.label} of {record.name!r} is outside "
+            f"{list_path} line {numbers[place]}: label {wrong} of {record.name!r} is outside "
             f"0..{num_classes - 1}; correct it or set MODEL.num_classes"
         )
     mistakes.add_unseen(len(places[MISTAKES_SHOWN:]))
-
-
-def _find(name: str, folder: str | Path) -> str:
-    """Where a list's video is: as seen from the working folder, else from the list's."""
-    beside_list = str(Path(folder, name))
-    return name if os.path.exists(name) or not os.path.exists(beside_list) else beside_list

@@ -214,6 +214,48 @@ class Features:
             np.savez(file, features=features.astype(np.float32), paths=np.array(list(self.rows), np.str_))
 
 
+class WindowFeatures:
+    """The features of a video's windows in a `.npz` file, beside its timeline.
+
+    It holds `features`, float32 (N, num_features), and `start_sec` and `end_sec`, float64 (N,), as the timeline does.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._rows: list[np.ndarray] = []
+        self._times_sec: list[tuple[float, float]] = []
+
+    def add(self, start_sec: float, end_sec: float, features: np.ndarray) -> None:
+        """Add a window and its features, float32 (num_features,)."""
+        self._times_sec.append((start_sec, end_sec))
+        self._rows.append(features)
+
+    def num_saved(self) -> int:
+        """Windows in the file of an earlier run; 0 if there is none.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if not self.path.is_file():
+            return 0
+        try:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                features, *times_sec = (np.asarray(arrays[name]) for name in ("features", "start_sec", "end_sec"))
+            if features.dtype != np.float32 or features.ndim != 2:
+                raise ValueError("holds other things than features")
+            if any(one.dtype != np.float64 or one.shape != features.shape[:1] for one in times_sec):
+                raise ValueError("holds other times than its features have")
+        except NPZ_ERRORS as error:
+            raise ValueError(f"{self.path}: damaged ({error!r}); delete it, or run without --skip_done") from error
+        return len(features)
+
+    def save(self) -> None:
+        features = np.stack(self._rows) if self._rows else np.zeros((0, 0))
+        start_sec, end_sec = np.reshape(np.float64(self._times_sec), (-1, 2)).T
+        with whole_file(self.path) as file:
+            np.savez(file, features=features.astype(np.float32), start_sec=start_sec, end_sec=end_sec)
+
+
 class OutputNames:
     """A file name for each video, which no other video has: what its file is called, without the ending.
 

@@ -17,6 +17,7 @@ from matplotlib.backend_bases import FigureCanvasBase  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from common.console import printable  # noqa: E402
+from evaluation.curves import Curve, area_under_roc, best_f1, best_youden  # noqa: E402
 
 CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
 """What is drawn of a row -> the title."""
@@ -179,6 +180,23 @@ def calibration_figure(curve: Sequence[tuple[float, float, int]]) -> Figure:
         axis.scatter(confidences, top1, sizes, color=BLUE, alpha=0.8, label="size: share of the videos")
         axis.set(xlabel="confidence", ylabel="top-1 accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
         axis.legend(frameon=False, loc="lower right")
+        return figure
+
+
+def roc_figure(curves: Sequence[tuple[str, Curve]]) -> Figure:
+    """Recall over the false positive rate, a curve for each class and its name, with the report's two thresholds."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
+        axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        colours = [BLUE] if len(curves) == 1 else plt.get_cmap("tab20").colors
+        for (name, curve), colour in zip(curves, colours, strict=False):
+            label = f"{_short(name)}: {area_under_roc(curve):.4f}"
+            axis.plot(np.append(0, curve.false_rate), np.append(0, curve.recall), color=colour, label=label)
+            for chosen, marker in ((best_f1(curve), "o"), (best_youden(curve), "s")):
+                axis.plot(chosen.false_rate, chosen.recall, marker, color=colour, markersize=5)
+        axis.set(xlabel="false positive rate", ylabel="recall", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        place = {"loc": "lower right"} if len(curves) == 1 else {"loc": "upper left", "bbox_to_anchor": (1.02, 1)}
+        axis.legend(frameon=False, title="area under the curve\n(dot: best F1, square: Youden's J)", **place)
         return figure
 
 

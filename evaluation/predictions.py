@@ -1,5 +1,6 @@
 """What the model says of each video: one record, from the model to scores, files and people. Knows no model."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from common.command_line import PROJECT
 
 NOTHING = np.zeros(0, np.float32)
 NO_CLASSES = np.zeros(0, np.int64)
+TINY, EPSILON = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).epsneg)
 
 
 class Prediction(NamedTuple):
@@ -31,22 +33,41 @@ class Prediction(NamedTuple):
     """Seconds that reading the video took."""
     problem: str = ""
     """Why the video could not be read; empty if it could."""
+    labels: tuple[int, ...] | None = None
+    """Class numbers by a multi-label list, whose `label` is -1, () for no class; None: not known."""
+
+    @property
+    def truth(self) -> tuple[int, ...]:
+        """The true classes, however many a video may have; empty where they are not known."""
+        return (self.labels or ()) if self.label < 0 else (self.label,)
 
     @property
     def truth_rank(self) -> int | None:
-        """The label's place, 1 for the best class; None where it is not known or the video could not be read."""
-        (places,) = np.nonzero(self.class_ids == self.label)
-        return int(places[0]) + 1 if len(places) else None
+        """The place of the best true class, 1 for the first; None where it is not known or the video was unreadable."""
+        places = [int(place) for label in self.truth for place in np.nonzero(self.class_ids == label)[0]]
+        return min(places) + 1 if places else None
 
     @property
     def truth_probability(self) -> float:
-        """What the model gave the label's class; 0 for a video that could not be read."""
+        """What the model gave that class; 0 for a video that could not be read."""
         rank = self.truth_rank
         return float(self.probabilities[rank - 1]) if rank else 0.0
 
     @property
     def is_correct(self) -> bool:
-        return bool(len(self.class_ids)) and int(self.class_ids[0]) == self.label
+        """Whether the best class is true, or one of those that are."""
+        return bool(len(self.class_ids)) and int(self.class_ids[0]) in self.truth
+
+    @property
+    def loss(self) -> float:
+        """Cross entropy of a readable video with all its classes; for a multi-label one binary, the mean over them.
+
+        A probability that float32 has rounded to 0 counts as the smallest there is, one that is 1 as the largest below.
+        """
+        if self.labels is None:
+            return -math.log(max(self.truth_probability, TINY))
+        given, is_true = self.probabilities.astype(np.float64), np.isin(self.class_ids, self.labels)
+        return float(-np.log(np.where(is_true, np.maximum(given, TINY), np.maximum(1 - given, EPSILON))).mean())
 
     @property
     def confidence(self) -> float:
@@ -74,6 +95,7 @@ class Prediction(NamedTuple):
             probabilities=np.float32(prediction.probabilities),
             class_ids=np.array(prediction.class_ids, np.int64),
             features=np.float32(prediction.features),
+            labels=None if prediction.labels is None else tuple(prediction.labels),
         )
 
 

@@ -14,15 +14,19 @@ import numpy as np
 from PIL import Image
 
 from evaluation import plots
+from evaluation.calibration import calibration_curve
+from evaluation.curves import Curve, area_under_roc, best_f1, best_youden
 from evaluation.files import write_text
+from evaluation.per_class import ClassScore, class_curve, most_confused
 from evaluation.predictions import Prediction, all_class_names, best_classes, class_name
 from evaluation.runs import read_epochs
-from evaluation.scores import SCORES, ClassScore, Summary, calibration_curve, most_confused
+from evaluation.scores import Summary
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MISTAKES_SHOWN = 12
 FRAMES_SHOWN = 8  # of a mistake
 CLASSES_SHOWN = 15  # the worst of them
+CURVES_SHOWN = 12  # classes with a ROC curve
 CONFUSIONS_SHOWN = 15
 SLOWEST_SHOWN = 10
 BROKEN_SHOWN = 200
@@ -77,21 +81,35 @@ class Report:
         summary = self.summary
         names = all_class_names(self.class_names, len(summary.classes))
         readable = [one for one in self.predictions if not one.problem]
-        by_score = sorted((score for score in summary.classes if score.num_videos), key=lambda score: score.top1)
+        multi_label, confusion, curves = summary.confusion is None, summary.confusion, self._curves()
+        key = "average_precision" if multi_label else "top1"
+        by_score = sorted(
+            (score for score in summary.classes if score.num_videos), key=lambda score: getattr(score, key)
+        )
         epochs = self._epochs()
         return {
             "list": self.about.get("list"),
             "settings": _in_words(self.about),
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "summary": summary,
-            "scores": SCORES,
+            "scores": summary.registry,
             "num_classes": len(names),
+            "multi_label": multi_label,
+            "ranked_by": key,
             "curves": plots.data_uri(plots.training_curves(epochs)) if any(epochs.values()) else None,
-            "confusion": plots.data_uri(plots.confusion_figure(summary.confusion, names)),
-            "confusions": [
-                (names[truth], names[taken], number, number / max(int(summary.confusion[truth].sum()), 1))
-                for truth, taken, number in most_confused(summary.confusion, CONFUSIONS_SHOWN)
+            "confusion": None if multi_label else plots.data_uri(plots.confusion_figure(confusion, names)),
+            "confusions": []
+            if multi_label
+            else [
+                (names[truth], names[taken], number, number / max(int(confusion[truth].sum()), 1))
+                for truth, taken, number in most_confused(confusion, CONFUSIONS_SHOWN)
             ],
+            "roc": plots.data_uri(plots.roc_figure(curves)) if curves else None,
+            "thresholds": [
+                {"name": name, "area": area_under_roc(curve), "f1": best_f1(curve), "youden": best_youden(curve)}
+                for name, curve in curves
+            ],
+            "num_scored": sum(score.num_videos > 0 for score in summary.classes),
             "calibration": plots.data_uri(plots.calibration_figure(calibration_curve(self.predictions))),
             "worst_classes": [self._class_row(score) for score in by_score[:CLASSES_SHOWN]],
             "all_classes": [self._class_row(score) for score in summary.classes],
@@ -108,6 +126,19 @@ class Report:
             logger.warning("the report has no curves of training: %s", error)
             return {}
 
+    def _curves(self) -> list[tuple[str, Curve]]:
+        """Names and curves of the classes with most videos, where a threshold can be chosen; of two the second."""
+        summary = self.summary
+        if summary.num_videos == summary.num_unreadable:
+            return []
+        if summary.confusion is None:
+            by_size = sorted(summary.classes, key=lambda score: -score.num_videos)
+            wanted = [score.class_id for score in by_size[:CURVES_SHOWN] if score.num_videos]
+        else:
+            wanted = [1] if len(summary.classes) == 2 else []
+        curves = [(class_name(one, self.class_names), class_curve(self.predictions, one)) for one in wanted]
+        return [(name, curve) for name, curve in curves if curve.num_true[-1] and curve.num_false[-1]]
+
     def _class_row(self, score: ClassScore) -> dict[str, Any]:
         return {**score._asdict(), "name": class_name(score.class_id, self.class_names)}
 
@@ -116,7 +147,7 @@ class Report:
         shown = np.linspace(0, len(frames) - 1, min(len(frames), FRAMES_SHOWN)).round().astype(int)
         return {
             "path": prediction.video_id,
-            "truth": class_name(prediction.label, self.class_names),
+            "truths": [class_name(label, self.class_names) for label in prediction.truth],
             "truth_probability": prediction.truth_probability,
             "truth_rank": prediction.truth_rank,
             "best": best_classes(prediction, self.class_names, 3),

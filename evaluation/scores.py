@@ -1,6 +1,7 @@
 """How good a model is, from what it says of each labelled video. Pure numpy; knows no model, no files.
 
-A new score is a function and its line in SCORES: test.py prints it, scores.json and the report show it.
+A new score is a function and its line in SCORES, MULTI_LABEL_SCORES or both: test.py prints it, scores.json and the
+report show it.
 """
 
 import math
@@ -10,21 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.console import count
+from evaluation.calibration import calibration_error, wilson_interval
+from evaluation.per_class import ClassScore, class_scores, confusion_matrix, mean_of_known, tables_of
 from evaluation.predictions import Prediction, class_name
 
 ROW_COLUMNS = (
     "path", "label", "name", "predicted", "predicted_name", "probability", "truth_rank", "truth_probability", "problem"
 )  # fmt: skip
-NUM_CALIBRATION_BINS = 15
-Z_95 = 1.959964  # of the normal distribution: 95 % lie within it on both sides
-
-
-class ClassScore(NamedTuple):
-    class_id: int
-    num_videos: int
-    """The unreadable ones included."""
-    top1: float
-    """NaN for a class without videos."""
 
 
 class Tally:
@@ -42,9 +35,8 @@ class Tally:
                 rank = prediction.truth_rank
                 self.num_read += 1
                 self.num_hits += rank == 1
-                self.num_hits5 += rank <= 5
-                # a probability that float32 has rounded to nothing counts as the smallest there is
-                self.loss_sum -= math.log(max(prediction.truth_probability, np.finfo(np.float32).tiny))
+                self.num_hits5 += rank is not None and rank <= 5
+                self.loss_sum += prediction.loss
 
     @property
     def top1(self) -> float:
@@ -67,16 +59,20 @@ class Tally:
 class Scored:
     """The predictions on a labelled list, and what several scores are computed from."""
 
-    def __init__(self, predictions: Sequence[Prediction], num_classes: int):
+    def __init__(self, predictions: Sequence[Prediction], num_classes: int, multi_label: bool = False):
         self.predictions = predictions
         self.num_classes = num_classes
         self.readable = [prediction for prediction in predictions if not prediction.problem]
         self.tally = Tally(predictions)
-        self.classes = _class_scores(predictions, num_classes)
+        tables = tables_of(predictions, num_classes, multi_label)
+        self.classes = class_scores(tables, multi_label)
+        self.num_right = int((tables.truth & tables.said).sum())
+        """(video, class) pairs that were said and are true."""
+        self.num_said_and_true = int(tables.truth.sum() + tables.said.sum())
 
 
 def top1(scored: Scored) -> float:
-    """The share of videos whose best class is the true one; an unreadable video is a wrong answer."""
+    """The share of videos whose best class is the true one, or one of those; an unreadable video is a wrong answer."""
     return scored.tally.top1
 
 
@@ -87,12 +83,36 @@ def top5(scored: Scored) -> float:
 
 def mean_class_accuracy(scored: Scored) -> float:
     """The mean of the classes' top-1, of those that have videos."""
-    known = [score.top1 for score in scored.classes if score.num_videos]
-    return float(np.mean(known)) if known else math.nan
+    return mean_of_known([score.top1 for score in scored.classes])
+
+
+def macro_precision(scored: Scored) -> float:
+    """The mean of the classes' precision, of those that have videos or were said."""
+    return mean_of_known([score.precision for score in scored.classes])
+
+
+def macro_recall(scored: Scored) -> float:
+    """The same of their recall."""
+    return mean_of_known([score.recall for score in scored.classes])
+
+
+def macro_f1(scored: Scored) -> float:
+    """The same of their F1."""
+    return mean_of_known([score.f1 for score in scored.classes])
+
+
+def micro_f1(scored: Scored) -> float:
+    """F1 of all pairs of a video and a class together; NaN if no class was said and none is true."""
+    return 2 * scored.num_right / scored.num_said_and_true if scored.num_said_and_true else math.nan
+
+
+def mean_average_precision(scored: Scored) -> float:
+    """The mean of the classes' average precision, of those that have videos."""
+    return mean_of_known([score.average_precision for score in scored.classes])
 
 
 def loss(scored: Scored) -> float:
-    """Cross entropy of the averaged probabilities; NaN without a readable video."""
+    """Cross entropy of the averaged probabilities, binary for a multi-label list; NaN without a readable video."""
     return scored.tally.loss
 
 
@@ -115,10 +135,26 @@ SCORES = {
     "top1": Score(top1, "top-1", "share of right answers"),
     "top5": Score(top5, "top-5", "the truth is among the five best classes"),
     "mean_class_accuracy": Score(mean_class_accuracy, "mean class accuracy", "each class counts the same"),
+    "macro_precision": Score(macro_precision, "precision", "mean of the classes"),
+    "macro_recall": Score(macro_recall, "recall", "mean of the classes"),
+    "macro_f1": Score(macro_f1, "F1", "mean of the classes"),
+    "mean_average_precision": Score(mean_average_precision, "mAP", "mean average precision"),
     "loss": Score(loss, "loss", "cross entropy"),
     "calibration_error": Score(calibration, "calibration error", "0: as sure as it should be"),
 }
-"""Key in scores.json -> score. A function of `probability_table` can be a score over all classes."""
+"""Key in scores.json -> score."""
+MULTI_LABEL_SCORES = {
+    "mean_average_precision": SCORES["mean_average_precision"],
+    "top1": Score(top1, "top-1", "the best class is a true one"),
+    "top5": Score(top5, "top-5", "one of the five best classes is"),
+    "micro_f1": Score(micro_f1, "micro F1", "all answers count the same"),
+    "macro_f1": Score(macro_f1, "macro F1", "mean of the classes"),
+    "macro_precision": SCORES["macro_precision"],
+    "macro_recall": SCORES["macro_recall"],
+    "loss": Score(loss, "loss", "binary cross entropy"),
+    "calibration_error": SCORES["calibration_error"],
+}
+"""The same for lists in which a video may have several classes."""
 IN_FIRST_LINE = ("top1", "top5", "loss")  # of what test.py prints, in the original's words
 
 
@@ -128,12 +164,17 @@ class Summary(NamedTuple):
     num_videos: int
     num_unreadable: int
     scores: dict[str, float]
-    """The keys of SCORES."""
+    """The keys of SCORES, or of MULTI_LABEL_SCORES."""
     top1_interval: tuple[float, float]
     """Where the top-1 lies with 95 % confidence: Wilson's score interval."""
     classes: list[ClassScore]
-    confusion: np.ndarray
-    """int64 (K, K): videos of class [row] that were taken for class [column]."""
+    confusion: np.ndarray | None
+    """int64 (K, K): videos of class [row] that were taken for class [column]; None: multi-label."""
+
+    @property
+    def registry(self) -> dict[str, Score]:
+        """What `scores` holds: SCORES or MULTI_LABEL_SCORES."""
+        return MULTI_LABEL_SCORES if self.confusion is None else SCORES
 
     def text(self) -> str:
         """The scores in the original's words."""
@@ -142,7 +183,8 @@ class Summary(NamedTuple):
     def further_text(self) -> str:
         """What the original did not say."""
         low, high = self.top1_interval
-        others = [f"{score.title} {self.scores[key]:.4f}" for key, score in SCORES.items() if key not in IN_FIRST_LINE]
+        titles = {key: score.title for key, score in self.registry.items() if key not in IN_FIRST_LINE}
+        others = [f"{title} {self.scores[key]:.4f}" for key, title in titles.items()]
         return ", ".join([f"top-1 lies between {low:.4f} and {high:.4f} (95 % interval)", *others])
 
     def coverage(self) -> str:
@@ -150,6 +192,8 @@ class Summary(NamedTuple):
 
     def warning(self) -> str:
         """What looks wrong: the model gives one answer to videos of several classes. Empty if nothing does."""
+        if self.confusion is None:
+            return ""
         answers, truths = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
         if (answers > 0).sum() == 1 and (truths > 0).sum() > 1:
             return (
@@ -178,19 +222,18 @@ def coverage_text(num_videos: int, num_unreadable: int) -> str:
     return f"{count(num_videos, 'video')}{wrong}"
 
 
-def summarize(predictions: Sequence[Prediction], num_classes: int) -> Summary:
-    """The scores over these videos."""
-    scored = Scored(predictions, num_classes)
-    confusion = np.zeros((num_classes, num_classes), np.int64)
-    for prediction in scored.readable:
-        confusion[prediction.label, prediction.class_ids[0]] += 1
+def summarize(predictions: Sequence[Prediction], num_classes: int, multi_label: bool = False) -> Summary:
+    """The scores over these videos, whose predictions have all classes."""
+    scored = Scored(predictions, num_classes, multi_label)
+    labels = np.array([prediction.label for prediction in scored.readable], np.int64)
+    best = np.array([prediction.class_ids[0] for prediction in scored.readable], np.int64)
     return Summary(
         num_videos=len(predictions),
         num_unreadable=len(predictions) - len(scored.readable),
-        scores={key: score.compute(scored) for key, score in SCORES.items()},
+        scores={key: score.compute(scored) for key, score in (MULTI_LABEL_SCORES if multi_label else SCORES).items()},
         top1_interval=wilson_interval(scored.tally.num_hits, len(predictions)),
         classes=scored.classes,
-        confusion=confusion,
+        confusion=None if multi_label else confusion_matrix(labels, best, num_classes),
     )
 
 
@@ -203,7 +246,7 @@ def summary_as_json(
         content[key] = _or_null(value)
         if key == "top1":
             content["top1_interval_95"] = [_or_null(edge) for edge in summary.top1_interval]
-    return content | {
+    content |= {
         "unreadable": [
             {"path": prediction.path, "problem": prediction.problem} for prediction in predictions if prediction.problem
         ],
@@ -212,19 +255,21 @@ def summary_as_json(
                 "class_id": score.class_id,
                 "name": class_name(score.class_id, class_names),
                 "num_videos": score.num_videos,
-                "top1": _or_null(score.top1),
             }
+            | {key: _or_null(value) for key, value in score._asdict().items() if isinstance(value, float)}
             for score in summary.classes
         ],
-        "confusion_matrix": summary.confusion.tolist(),
     }
+    return content if summary.confusion is None else content | {"confusion_matrix": summary.confusion.tolist()}
 
 
 def prediction_rows(predictions: Sequence[Prediction], class_names: list[str] | None) -> Iterator[list[Any]]:
-    """A row of ROW_COLUMNS for each video; empty where something is not known."""
+    """A row of ROW_COLUMNS for each video; empty where something is not known. Several classes are "3,7" and "a; b"."""
     for prediction in predictions:
-        label = prediction.label
-        truth = [label, class_name(label, class_names)] if label >= 0 else [None, None]
+        truth = [
+            _joined(",", prediction.truth),
+            _joined("; ", [class_name(one, class_names) for one in prediction.truth]),
+        ]
         if prediction.problem:
             yield [prediction.video_id, *truth, None, None, None, None, None, prediction.problem]
             continue
@@ -233,71 +278,11 @@ def prediction_rows(predictions: Sequence[Prediction], class_names: list[str] | 
         yield [prediction.video_id, *truth, *said, prediction.truth_rank, prediction.truth_probability, None]
 
 
-def wilson_interval(num_hits: int, num_tries: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, which stays within 0 and 1 and is right for few tries too.
-
-    Source: E. B. Wilson, J. Am. Stat. Assoc. 22, 1927.
-    """
-    if not num_tries:
-        return math.nan, math.nan
-    share, ratio = num_hits / num_tries, z * z / num_tries
-    middle = (share + ratio / 2) / (1 + ratio)
-    reach = z * math.sqrt(share * (1 - share) / num_tries + ratio / (4 * num_tries)) / (1 + ratio)
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
-
-
-def calibration_error(confidences: np.ndarray, are_correct: np.ndarray, num_bins: int = NUM_CALIBRATION_BINS) -> float:
-    """Expected calibration error: the mean over videos of |confidence - accuracy| of their bin.
-
-    Args:
-        confidences: of the best class, float (N,).
-        are_correct: bool (N,).
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
-    """
-    if not len(confidences):
-        return math.nan
-    bins = _bins(confidences, num_bins)
-    gaps = np.bincount(bins, confidences - are_correct, num_bins)
-    return float(np.abs(gaps).sum() / len(confidences))
-
-
-def calibration_curve(predictions: Sequence[Prediction], num_bins: int = NUM_CALIBRATION_BINS) -> list[tuple]:
-    """(mean confidence, top-1, number of videos) of each bin that has videos."""
-    read = [prediction for prediction in predictions if not prediction.problem]
-    confidences = np.array([prediction.confidence for prediction in read])
-    hits = np.array([prediction.is_correct for prediction in read])
-    bins = _bins(confidences, num_bins)
-    return [
-        (float(confidences[bins == number].mean()), float(hits[bins == number].mean()), int((bins == number).sum()))
-        for number in range(num_bins)
-        if (bins == number).any()
-    ]
-
-
-def most_confused(confusion: np.ndarray, most: int) -> list[tuple[int, int, int]]:
-    """The commonest mistakes: (true class, taken for, number of videos), the most frequent first."""
-    mistakes = confusion - np.diag(np.diag(confusion))
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(place), len(confusion)) for place in order]
-    return [(truth, taken, int(mistakes[truth, taken])) for truth, taken in pairs if mistakes[truth, taken]]
+def _joined(separator: str, parts: Sequence[Any]) -> Any:
+    """The parts as text; one alone as it is, None if there are none."""
+    return separator.join(map(str, parts)) if len(parts) > 1 else next(iter(parts), None)
 
 
 def _or_null(figure: float) -> float | None:
     """JSON has no NaN."""
     return None if math.isnan(figure) else figure
-
-
-def _bins(confidences: np.ndarray, num_bins: int) -> np.ndarray:
-    """The bin of each confidence; a bin ends with its upper edge."""
-    return np.clip(np.ceil(confidences * num_bins) - 1, 0, num_bins - 1).astype(int)
-
-
-def _class_scores(predictions: Sequence[Prediction], num_classes: int) -> list[ClassScore]:
-    labels = np.array([prediction.label for prediction in predictions if prediction.label >= 0], np.int64)
-    hits = np.array([prediction.label for prediction in predictions if prediction.is_correct], np.int64)
-    num_videos, num_hits = np.bincount(labels, minlength=num_classes), np.bincount(hits, minlength=num_classes)
-    return [
-        ClassScore(number, int(videos), int(right) / int(videos) if videos else math.nan)
-        for number, (videos, right) in enumerate(zip(num_videos, num_hits, strict=True))
-    ]

@@ -139,7 +139,9 @@ class Source:
             paddle_version=paddle.__version__,
             precision=precision,
             cost=list(self.cost),
-            preprocessing=preprocessing_of(reader.sampling, reader.views),
+            preprocessing=preprocessing_of(reader.sampling, reader.views, self.config.model.multi_label),
+            multi_label=self.config.model.multi_label,
+            probe_picture="noise",
         )
         return card._replace(probe=probe(EagerPaddle(self.model), card))
 
@@ -224,7 +226,7 @@ def build_samples(config: Config, mode: str, list_path: Path, most: int) -> Samp
     Raises:
         ValueError: none can be read.
     """
-    listed = read_list(list_path, config.model.format, None)
+    listed = read_list(list_path, config.model.format, None, config.model.multi_label)
     places = np.linspace(0, len(listed) - 1, min(most, len(listed))).round().astype(int)
     records = [listed[place] for place in places.tolist()]
     loader, samples = build_loader(config, mode, records), Samples([], [], [])
@@ -233,7 +235,7 @@ def build_samples(config: Config, mode: str, list_path: Path, most: int) -> Samp
         for row, index in enumerate(batch.indices):
             samples.names.append(records[index].name)
             samples.clips.append(batch.frames[row : row + 1, :view_frames].numpy())
-            samples.labels.append(records[index].label)
+            samples.labels.append(records[index].classes)
     if not samples.clips:
         raise ValueError(f"{list_path}: not one of {len(records)} videos of it can be read")
     return samples

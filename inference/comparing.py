@@ -26,7 +26,8 @@ class Samples(NamedTuple):
     names: list[str]
     clips: list[np.ndarray]
     """uint8 (1, T, 3, H, W) each."""
-    labels: list[int | None]
+    labels: list[tuple[int, ...] | None]
+    """The true classes of each; None: not known."""
 
 
 class Contender(NamedTuple):
@@ -43,7 +44,7 @@ class Row(NamedTuple):
 
     precision: str
     top1: float | None
-    """Share of the labelled clips that it gets right; None: no clip has a label."""
+    """Share of the labelled clips whose best class is a true one; None: no clip has a label."""
     max_difference: float
     mean_difference: float
     agreement: float
@@ -105,11 +106,10 @@ def compare_precisions(contenders: list[Contender], samples: Samples) -> list[Ro
 
 
 def _row(
-    contender: Contender, said: np.ndarray, reference: np.ndarray, labels: list[int | None], took_sec: float
+    contender: Contender, said: np.ndarray, reference: np.ndarray, labels: list[tuple[int, ...] | None], took_sec: float
 ) -> Row:
     differences, best = np.abs(said - reference), said.argmax(axis=1)
-    labelled = [place for place, label in enumerate(labels) if label is not None]
-    right = [bool(best[place] == labels[place]) for place in labelled]
+    right = [int(answer) in classes for answer, classes in zip(best, labels, strict=True) if classes is not None]
     return Row(
         contender.precision,
         sum(right) / len(right) if right else None,

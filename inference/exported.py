@@ -26,6 +26,20 @@ LARGEST_PROBE_ERROR = {"float32": 1e-2, "bf16": 0.2, "int8": 0.6}
 computes something else on some processor, as ONNX Runtime 1.23.1 does int8 with AMX, is far above."""
 
 
+def _slopes(channels: int, height: int, width: int) -> np.ndarray:
+    slopes = np.arange(channels)[:, None, None] * 60 + np.arange(height)[:, None] * 90 // height + np.arange(width)
+    return (slopes % 256).astype(np.uint8)
+
+
+def _noise(channels: int, height: int, width: int) -> np.ndarray:
+    return np.random.RandomState(0).randint(0, 256, (channels, height, width)).astype(np.uint8)  # the same for ever
+
+
+PROBE_PICTURES = {"noise": _noise, "slopes": _slopes}
+"""Name -> (channels, height, width) -> uint8. Slopes leave most features of an EfficientNet-Lite at zero: rounding to
+bf16 moves what is left by half of its spread, but by a twentieth with noise, as with real videos."""
+
+
 class ExportCard(NamedTuple):
     """What an export says of itself."""
 
@@ -48,6 +62,10 @@ class ExportCard(NamedTuple):
     """The fields of a `Cost`; None in older exports."""
     preprocessing: dict[str, Any] | None = None
     """How its input is made of a video, see inference/recipe.py; None in older exports."""
+    probe_picture: str = "slopes"
+    """What `probe` shows, a key of PROBE_PICTURES; "slopes" in older exports."""
+    multi_label: bool = False
+    """Whether a video may have several classes: each probability is a sigmoid then, and they do not add up to 1."""
 
     @property
     def seglen(self) -> int:
@@ -98,10 +116,9 @@ def open_verified(path: str | Path, running: Running, card: ExportCard) -> Engin
 
 
 def probe(engine: Engine, card: ExportCard) -> list[float]:
-    """What an engine makes of one snippet, the same picture of slopes in each frame."""
-    channels, height, width = card.clip_shape[2:]
-    slopes = np.arange(channels)[:, None, None] * 60 + np.arange(height)[:, None] * 90 // height + np.arange(width)
-    frames = np.broadcast_to((slopes % 256).astype(np.uint8), (1, card.seglen, channels, height, width))
+    """What an engine makes of one snippet, the same picture in each frame."""
+    picture = PROBE_PICTURES[card.probe_picture](*card.clip_shape[2:])
+    frames = np.broadcast_to(picture, (1, card.seglen, *picture.shape))
     features = engine(paddle.to_tensor(frames.copy())).features[0, :PROBED_FEATURES]
     return [float(f"{value:.5g}") for value in features]
 
@@ -150,6 +167,7 @@ def _is_whole(fields: object) -> bool:
         and type(card.seglen) is int
         and 1 <= card.seglen <= MOST_FRAMES
         and card.precision in PRECISIONS
+        and card.probe_picture in PROBE_PICTURES
         and (card.cost is None or len(card.cost) == len(Cost._fields))
     )
 

@@ -20,7 +20,7 @@ from paddle import nn
 
 from common import checksums
 from common.console import quiet_stdout
-from inference.engines.eager import WithSoftmax
+from inference.engines.eager import WithProbabilities
 from inference.engines.engine import CARD_FILE, MODEL_STEM, Running, missing_packages
 from inference.engines.onnx_runtime import INSTALL_ONNX, OnnxRuntime
 from inference.engines.openvino_runtime import INSTALL_OPENVINO, MODEL_FILE, OpenVino, core_of_process
@@ -110,7 +110,7 @@ def _write_program(model: nn.Layer, folder: Path, card: ExportCard) -> None:
     folder.mkdir(parents=True)
     model.eval()
     spec = paddle.static.InputSpec(list(card.clip_shape), "uint8", name="frames")
-    paddle.jit.save(paddle.jit.to_static(WithSoftmax(model), [spec], full_graph=True), str(folder / MODEL_STEM))
+    paddle.jit.save(paddle.jit.to_static(WithProbabilities(model), [spec], full_graph=True), str(folder / MODEL_STEM))
 
 
 def _write_onnx_export(source: Path, target: Path, card: ExportCard, calibration: list[np.ndarray] | None) -> Path:

@@ -4,10 +4,11 @@ import functools
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from common.console import printable
-from evaluation.plots import CHINESE_FONTS, FONT_FILES
+from evaluation.plots import CHINESE_FONTS
 
 SHEET_COLUMNS = 8
 SHEET_CELL_PX = 224
@@ -19,7 +20,7 @@ INK, GROUND = (255, 255, 255), (16, 20, 26)
 def draw_caption(picture: np.ndarray, lines: list[str]) -> np.ndarray:
     """A copy of a picture, uint8 (H, W, 3), with lines of text on a dark ground in its upper left corner."""
     size_px = max(round(min(picture.shape[:2]) / 18), 10)
-    font = _font(size_px, "".join(lines))
+    font = font_of(size_px, "".join(lines))
     image = Image.fromarray(np.ascontiguousarray(picture))
     draw = ImageDraw.Draw(image, "RGBA")
     margin, line_px = size_px // 2, round(1.3 * size_px)
@@ -47,7 +48,7 @@ def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Imag
     sheet = Image.new(
         "RGB", (max(num_columns * (cell + gap) + gap, 480), top + num_rows * (2 * cell + 2 * gap)), GROUND
     )
-    ImageDraw.Draw(sheet).text((8, 8), printable(caption), INK, _font(16, caption))
+    ImageDraw.Draw(sheet).text((8, 8), printable(caption), INK, font_of(16, caption))
     for number, pair in enumerate(zip(frames, heated, strict=True)):
         row, column = divmod(number, num_columns)
         for part, picture in enumerate(pair):
@@ -56,12 +57,12 @@ def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Imag
     return sheet
 
 
-def _font(size_px: int, text: str) -> ImageFont.FreeTypeFont:
-    """matplotlib's own font; for Chinese one of this machine's, if it has any."""
+def font_of(size_px: int, text: str) -> ImageFont.FreeTypeFont:
+    """The font for a text: matplotlib's own; for Chinese one of this machine's, if it has any."""
     return _font_file(size_px, any(ord(letter) >= FIRST_CHINESE for letter in text))
 
 
 @functools.cache
 def _font_file(size_px: int, is_chinese: bool) -> ImageFont.FreeTypeFont:
     name = CHINESE_FONTS[0] if is_chinese and CHINESE_FONTS else "DejaVu Sans"
-    return ImageFont.truetype(FONT_FILES[name], size_px)
+    return ImageFont.truetype(font_manager.findfont(name), size_px)  # upright and of regular weight

@@ -113,13 +113,15 @@ def _predictions(started: _Started, records: Sequence[Record], keep_features: bo
     """This rank's predictions by place in the list: the batch's rows and its unreadable videos."""
     batch, found = started.batch, {}
     for index, problem in batch.unreadable:
-        name, label = records[index].name, records[index].label
-        found[index] = Prediction(name, name, label=-1 if label is None else label, problem=problem)
+        record = records[index]
+        label = -1 if record.label is None else record.label
+        found[index] = Prediction(record.name, record.name, label=label, problem=problem, labels=record.labels)
     if not started.answer:
         return found
     classified = started.answer()
     probabilities, class_ids = sort_classes(classified.probabilities)
-    labels = batch.labels.tolist()
+    # a multi-label list has its labels in the records, a pkl its label in the file
+    labels = batch.labels.tolist() if batch.labels.ndim == 1 else [-1] * len(batch.indices)
     for row, index in enumerate(batch.indices):
         found[index] = Prediction(
             records[index].name,
@@ -129,6 +131,7 @@ def _predictions(started: _Started, records: Sequence[Record], keep_features: bo
             classified.features[row] if keep_features else NOTHING,
             labels[row],
             batch.read_sec[row],
+            labels=records[index].labels,
         )
     return found
 

@@ -9,8 +9,8 @@ export.py puts this file beside each model. It needs no Paddle and no other file
 
     frames = frames_of("my.mp4", card_of("model.onnx"))     # uint8 (views, T, 3, H, W)
 
-Give them to the model as its input `frames` and average what it says over the views. Normalisation and softmax are
-inside the model.
+Give them to the model as its input `frames` and average what it says over the views. Normalisation and softmax, or of a
+multi-label model sigmoid, are inside the model.
 """
 
 import json
@@ -104,7 +104,9 @@ def pictures_of(path: str | Path, wanted: set[int], short_size: int, mode: str) 
         sizes.add(picture.shape[1::-1])
         width, height = size = scaled_size(*picture.shape[1::-1], short_size, mode)
         if width * height > MOST_PIXELS:
-            raise ValueError(f"{path}: its frames are too narrow to be enlarged to a short side of {short_size}")
+            shape = "x".join(map(str, picture.shape[1::-1]))
+            reason = f"too narrow to be enlarged to a short side of {short_size}"
+            raise ValueError(f"{path}: its frames of {shape} are {reason}")
         pictures[number] = resized(picture, size)
     if len(sizes) > 1:
         raise ValueError(f"{path}: its frames change size: {', '.join(f'{w}x{h}' for w, h in sorted(sizes))}")

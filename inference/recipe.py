@@ -26,8 +26,8 @@ RESIZES = {
 """How a section resizes -> what becomes of a frame."""
 
 
-def preprocessing_of(sampling: Sampling, views: Views) -> dict[str, Any]:
-    """How infer.py makes the model's input of a video."""
+def preprocessing_of(sampling: Sampling, views: Views, multi_label: bool = False) -> dict[str, Any]:
+    """How infer.py makes the model's input of a video, and what its output is."""
     return {
         "seg_num": sampling.seg_num,
         "seglen": sampling.seglen,
@@ -50,6 +50,9 @@ def preprocessing_of(sampling: Sampling, views: Views) -> dict[str, Any]:
         "cropping": PLACES[views.crop],
         "layout": "uint8 (views, T, 3, target_size, target_size), values 0 to 255; a view is a crop of a clip: all of "
         "the first clip, then of the second, ...; T = seg_num * seglen: segment by segment, its frames in order",
-        "normalisation": "inside the model, and softmax too",
+        "normalisation": "inside the model, and sigmoid too: a video may have several classes, and each probability is "
+        "for itself"
+        if multi_label
+        else "inside the model, and softmax too",
         "answer": "the mean of the probabilities, or of the features, over the views",
     }

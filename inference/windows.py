@@ -22,8 +22,8 @@ from datareader.stream import PlayedFrame, Window, is_address, play, windows
 from datareader.video import VideoError
 from distributed.signals import StopRequest
 from evaluation import plots
-from evaluation.files import UNSAID_SETTINGS, write_json
-from evaluation.predictions import Prediction, class_name, describe, sort_classes
+from evaluation.files import UNSAID_SETTINGS, WindowFeatures, write_json
+from evaluation.predictions import NOTHING, Prediction, class_name, describe, sort_classes
 from inference.drawing import Illustrator
 from inference.predict import classify_views
 from inference.session import Session, describe_protocol
@@ -51,14 +51,15 @@ def classify_windows(
     illustrator: Illustrator,
     cutting: Cutting,
     *,
+    keep_features: bool,
     log_interval: int,
     skip_done: bool,
     stop: StopRequest,
 ) -> dict[str, list[dict[str, Any]]]:
     """Classify each of the videos, files or addresses, by windows; {video: its windows}.
 
-    A timeline is written now and then, and when its video ends, fails or a stop is asked for. Memory does not grow with
-    the length of the video but for the windows' results.
+    A timeline, with `keep_features` a file of features too, is written now and then, and when its video ends, fails or
+    a stop is asked for. Memory does not grow with the length of the video but for the windows' results.
     """
     if session.config.infer.num_clips > 1:
         raise ValueError("INFER.num_clips is for whole videos; with --window_sec use a smaller --stride_sec")
@@ -71,8 +72,10 @@ def classify_windows(
     for record in records:
         if stop.signal_number:
             break
-        path = save_dir / f"{illustrator.names.name(record.name)}.timeline.json"
-        timeline = Timeline(path, record.name, session.class_names, settings)
+        stem = save_dir / illustrator.names.name(record.name)
+        features = WindowFeatures(stem.with_name(f"{stem.name}.features.npz")) if keep_features else None
+        path = stem.with_name(f"{stem.name}.timeline.json")
+        timeline = Timeline(path, record.name, session.class_names, settings, features)
         if skip_done and timeline.is_done():
             logger.info("[INFER] %s: done before", record.name)
             continue
@@ -85,10 +88,22 @@ def classify_windows(
 
 
 class Timeline:
-    """The windows of one video and what the model says of each."""
+    """The windows of one video and what the model says of each.
 
-    def __init__(self, path: Path, video_id: str, class_names: list[str] | None, settings: dict[str, Any]):
+    Args:
+        features: gets each window's features; None: they are not kept.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        video_id: str,
+        class_names: list[str] | None,
+        settings: dict[str, Any],
+        features: WindowFeatures | None = None,
+    ):
         self.path = path
+        self.features = features
         self.video_id = video_id
         self.rows: list[dict[str, Any]] = []
         self._class_names = class_names
@@ -97,10 +112,10 @@ class Timeline:
         self._written_sec = time.monotonic()
 
     def is_done(self) -> bool:
-        """Whether a file is there that an earlier run with these settings has finished.
+        """Whether a file is there that an earlier run with these settings has finished, and its features if wanted.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: one of them is damaged.
         """
         if not self.path.is_file():
             return False
@@ -109,6 +124,9 @@ class Timeline:
         except ValueError as error:
             raise ValueError(f"{self.path}: damaged ({error}); delete it, or run without --skip_done") from error
         if not fits(content, dict) or content.get("is_complete") is not True or not fits(content.get("settings"), dict):
+            return False
+        windows = content.get("windows")
+        if self.features and not (fits(windows, list) and self.features.num_saved() == len(windows)):
             return False
         return UNSAID_SETTINGS | content["settings"] == self._settings
 
@@ -130,9 +148,13 @@ class Timeline:
             self.draw()
             num_windows = count(len(self.rows), "window")
             logger.info("[INFER] %s: %s in %s and .png", self.video_id, num_windows, self.path)
+            if self.features:
+                logger.info("[INFER] %s: their features in %s", self.video_id, self.features.path)
 
     def add(self, window: Window, prediction: Prediction) -> None:
-        self._predictions.append(prediction)
+        if self.features:
+            self.features.add(round(window.start_sec, 3), round(window.end_sec, 3), prediction.features)
+        self._predictions.append(prediction._replace(features=NOTHING))
         _, probabilities, class_ids = prediction.plain()
         self.rows.append({
             "start_sec": round(window.start_sec, 3),
@@ -149,6 +171,8 @@ class Timeline:
 
     def write(self, is_complete: bool, problem: str) -> None:
         self._written_sec = time.monotonic()
+        if self.features:  # before the timeline, which says that all is complete
+            self.features.save()
         content = {"video_id": self.video_id, "is_complete": is_complete, "problem": problem or None}
         write_json(self.path, content | {"windows": self.rows, "settings": self._settings})
 
@@ -188,10 +212,10 @@ def _classified(
     try:
         for window in ahead:
             crops = paddle.to_tensor(views.cut(window.pictures)[None])
-            probabilities, class_ids = sort_classes(
-                classify_views(session.engine, crops, views.num_crops, session.max_frames).probabilities
-            )
-            yield window, Prediction("", "", probabilities[0], class_ids[0]).top(cutting.top_k)
+            classified = classify_views(session.engine, crops, views.num_crops, session.max_frames)
+            probabilities, class_ids = sort_classes(classified.probabilities)
+            best = Prediction("", "", probabilities[0], class_ids[0]).top(cutting.top_k)
+            yield window, best._replace(features=classified.features[0])
     finally:
         is_over.set()  # where this ends by an error, the thread ends with a frame: a camera's window may take minutes
         ahead.close()

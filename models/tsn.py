@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 
 from models.backbones import create_backbone
@@ -19,6 +20,7 @@ class TSN(nn.Layer):
         image_mean, image_std: of R, G and B on the 0..1 scale.
         channels_last: convolve in NHWC layout; input, output and weights stay what they are.
         backbone: a key of models.backbones.BACKBONES.
+        multi_label: whether a clip may have several classes, so that each has a probability for itself.
 
     Source: Wang et al., Temporal Segment Networks, ECCV 2016, as computed by the 2019 PaddlePaddle original.
     """
@@ -32,8 +34,10 @@ class TSN(nn.Layer):
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
         channels_last: bool = False,
         backbone: str = "resnet",
+        multi_label: bool = False,
     ):
         super().__init__()
+        self.multi_label = multi_label
         self.seglen = seglen
         self.channels_last = channels_last
         self.normalize = Normalize(image_mean, image_std)
@@ -50,6 +54,10 @@ class TSN(nn.Layer):
         """
         features = self.features(frames)
         return self.fc(features if keep is None else features * keep)
+
+    def probabilities(self, logits: paddle.Tensor) -> paddle.Tensor:
+        """float32 (N, K) -> the same: softmax, or sigmoid of each where a clip may have several classes."""
+        return F.sigmoid(logits) if self.multi_label else F.softmax(logits, axis=1)
 
     def features(self, frames: paddle.Tensor) -> paddle.Tensor:
         """uint8 (N, T, 3, H, W) -> features averaged over the segments, float32 (N, num_features)."""

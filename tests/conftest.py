@@ -153,6 +153,18 @@ def make_small_set(folder: Path, num_train: int = 12, num_val: int = 7) -> Path:
     return folder
 
 
+def write_multi_label_lists(small_set: Path, folder: Path) -> Path:
+    """Lists of the same videos in a folder: those of even numbers also of the next class, the sixth of none."""
+    for name in ("train", "val"):
+        lines = []
+        for number, line in enumerate((small_set / f"{name}.list").read_text().splitlines()):
+            path, label = line.rsplit(" ", 1)
+            several = f"{label},{(int(label) + 1) % NUM_CLASSES}" if number % 2 == 0 else label
+            lines.append(f"{small_set / path} {'none' if number == 5 else several}\n")
+        (folder / f"{name}.list").write_text("".join(lines))
+    return folder
+
+
 def small_flags(folder: Path, **overrides) -> list[str]:
     """Command-line flags for the small model on the lists of a folder; overrides as TRAIN__batch_size=4."""
     keys = {

@@ -1,15 +1,18 @@
-"""TSN with ResNet-50 as each toolkit builds it: layers under that toolkit's names, and a forward pass of its own.
+"""TSN as each toolkit builds it: layers under that toolkit's names, and a forward pass of its own.
 
 Only the names and the structure are the toolkits'; they were read in their public code:
 PaddleVideo `paddlevideo/modeling/backbones/resnet.py` and `heads/tsn_head.py`; PaddleClas
 `ppcls/arch/backbone/legendary_models/resnet.py` (since 2.1) and `ppcls/modeling/architectures/resnet.py` (2.0);
 MMAction2 `mmaction/models/backbones/resnet.py` and `heads/tsn_head.py`. paddle.vision's network is paddle.vision's own;
-torchvision and timm name theirs alike, in torch's terms.
+torchvision and timm name theirs alike, in torch's terms. EfficientNet-Lite is that of
+`efficientnet_lite_pytorch/model.py` and `utils.py`, its table scaled by hand.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 from paddle.vision.models import resnet50
@@ -181,3 +184,93 @@ def as_torch_names_it(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name.endswith(".running_var"):
             found[name.replace("running_var", "num_batches_tracked")] = np.array(7, np.int64)
     return found
+
+
+class Lite(NamedTuple):
+    """What tells an EfficientNet-Lite from the others: the blocks of its seven stages and their channels."""
+
+    repeats: tuple[int, ...]
+    channels: tuple[int, ...]
+
+
+LITES = {
+    0: Lite((1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320)),
+    1: Lite((1, 3, 3, 4, 4, 5, 1), (16, 24, 40, 80, 112, 192, 320)),
+    2: Lite((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
+}
+"""The table of efficientnet_lite_pytorch, scaled by hand: 1.1 and 1.2 times the blocks, 1.1 times the channels."""
+LITE_KERNELS, LITE_STRIDES = (3, 3, 5, 3, 5, 5, 3), (1, 2, 2, 2, 1, 2, 1)
+
+
+def efficientnet_lite_arrays(number: int, num_classes: int, seed: int) -> dict[str, np.ndarray]:
+    """Random weights of EfficientNet-Lite 0, 1 or 2 under the package's names, in torch's layouts."""
+    rng, arrays = np.random.default_rng(seed), {}
+
+    def add(convolution: str, batch_norm: str, outputs: int, inputs: int, kernel_size: int) -> None:
+        fan_in = inputs * kernel_size**2
+        noise = rng.standard_normal((outputs, inputs, kernel_size, kernel_size))
+        arrays[f"{convolution}.weight"] = noise * np.sqrt(2 / fan_in)
+        arrays[f"{batch_norm}.weight"] = 1 + 0.1 * rng.standard_normal(outputs)
+        arrays[f"{batch_norm}.bias"] = 0.5 + 0.3 * rng.standard_normal(outputs)
+        arrays[f"{batch_norm}.running_mean"] = 0.2 * rng.standard_normal(outputs)
+        arrays[f"{batch_norm}.running_var"] = 0.5 + rng.random(outputs)
+        arrays[f"{batch_norm}.num_batches_tracked"] = np.array(7, np.int64)
+
+    add("_conv_stem", "_bn0", 32, 3, 3)
+    inputs, block = 32, 0
+    for kernel_size, repeats, outputs in zip(LITE_KERNELS, *LITES[number], strict=True):
+        for _ in range(repeats):
+            inner = inputs if block == 0 else 6 * inputs
+            if block > 0:
+                add(f"_blocks.{block}._expand_conv", f"_blocks.{block}._bn0", inner, inputs, 1)
+            add(f"_blocks.{block}._depthwise_conv", f"_blocks.{block}._bn1", inner, 1, kernel_size)
+            add(f"_blocks.{block}._project_conv", f"_blocks.{block}._bn2", outputs, inner, 1)
+            inputs, block = outputs, block + 1
+    add("_conv_head", "_bn1", 1280, inputs, 1)
+    arrays["_fc.weight"] = 0.1 * rng.standard_normal((num_classes, 1280))
+    arrays["_fc.bias"] = rng.standard_normal(num_classes)
+    return {name: array.astype(np.float32) if array.ndim else array for name, array in arrays.items()}
+
+
+def efficientnet_lite_logits(arrays: dict[str, np.ndarray], number: int, images: paddle.Tensor) -> np.ndarray:
+    """Images (N, 3, H, W) -> logits (N, K) in their type, computed by functions alone, pictures padded by hand."""
+    tensors = {name: paddle.to_tensor(array).astype(images.dtype) for name, array in arrays.items()}
+
+    def conv_bn(x: paddle.Tensor, convolution: str, batch_norm: str, stride: int = 1) -> paddle.Tensor:
+        kernel = tensors[f"{convolution}.weight"]
+        is_depthwise = kernel.shape[1] == 1
+        top, bottom, left, right = (
+            *same(x.shape[2], kernel.shape[2], stride),
+            *same(x.shape[3], kernel.shape[3], stride),
+        )
+        x = F.conv2d(
+            F.pad(x, [left, right, top, bottom]), kernel, stride=stride, groups=x.shape[1] if is_depthwise else 1
+        )
+        mean, variance, weight, bias = (
+            tensors[f"{batch_norm}.{leaf}"].reshape([1, -1, 1, 1])
+            for leaf in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (variance + 1e-3).sqrt() * weight + bias
+
+    def relu6(x: paddle.Tensor) -> paddle.Tensor:
+        return x.clip(0, 6)
+
+    x, block = relu6(conv_bn(images, "_conv_stem", "_bn0", 2)), 0
+    for first_stride, repeats in zip(LITE_STRIDES, LITES[number].repeats, strict=True):
+        for repeat in range(repeats):
+            place, inputs = f"_blocks.{block}.", x
+            if block > 0:
+                x = relu6(conv_bn(x, f"{place}_expand_conv", f"{place}_bn0"))
+            x = relu6(conv_bn(x, f"{place}_depthwise_conv", f"{place}_bn1", first_stride if repeat == 0 else 1))
+            x = conv_bn(x, f"{place}_project_conv", f"{place}_bn2")
+            if repeat > 0:
+                x = x + inputs
+            block += 1
+    x = relu6(conv_bn(x, "_conv_head", "_bn1")).mean(axis=[2, 3])
+    return (x.matmul(tensors["_fc.weight"].t()) + tensors["_fc.bias"]).numpy()
+
+
+def same(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's "SAME" padding of one side, before and after."""
+    missing = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
+    return missing // 2, missing - missing // 2

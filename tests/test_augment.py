@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from config import load_config
 from datareader.augment import (
     PLACES_IN_QUARTERS,
     Box,
@@ -15,7 +16,18 @@ from datareader.augment import (
     random_resized_box,
     region_of,
 )
+from datareader.build import build_reader
 from datareader.transforms import resize
+
+
+def test_the_reader_of_training_has_what_the_config_says():
+    keys = ["crop=multi_scale", "resize=keep", "color_jitter=0.4", "short_size=80", "target_size=64"]
+    config = load_config("configs/tsn.yaml", [*(f"TRAIN.{key}" for key in keys), "TEST.resize=keep"])
+    views = build_reader(config, "train", [], seed=0).views
+    assert vars(views) == {
+        "short_size": 80, "target_size": 64, "crop": "multi_scale", "resize": "keep", "color_jitter": 0.4,
+    }  # fmt: skip
+    assert [build_reader(config, mode, []).views.resize for mode in ("valid", "test")] == ["stretch", "keep"]
 
 
 class Script:

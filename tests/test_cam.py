@@ -3,15 +3,17 @@ import paddle
 import pytest
 
 from inference.cam import class_maps
-from inference.pictures import heat_sheet
+from inference.pictures import font_of, heat_sheet
 from models.cost import model_cost
 from models.registry import create_model
 
 
+@pytest.mark.parametrize("backbone, num_layers", [("resnet", 18), ("efficientnet_lite", 0)])
 @pytest.mark.parametrize("seglen, channels_last", [(1, False), (2, True)])
-def test_it_is_grad_cam_as_computed_by_gradients(seglen, channels_last):
+def test_it_is_grad_cam_as_computed_by_gradients(seglen, channels_last, backbone, num_layers):
     paddle.seed(0)
-    model = create_model("TSN", num_classes=4, num_layers=18, seglen=seglen, channels_last=channels_last)
+    arguments = {"num_classes": 4, "num_layers": num_layers, "seglen": seglen, "channels_last": channels_last}
+    model = create_model("TSN", **arguments, backbone=backbone)
     model.eval()
     frames = paddle.randint(0, 256, [2, 3 * seglen, 3, 64, 64]).astype("uint8")
     ours = class_maps(model, frames, [1, 3]).numpy()
@@ -58,3 +60,7 @@ def test_counting_leaves_the_model_as_it_was():
     model_cost(model, 1, 64)
     assert model.training
     assert all(np.array_equal(before[name], value.numpy()) for name, value in model.state_dict().items())
+
+
+def test_writing_is_upright_and_of_regular_weight():
+    assert font_of(12, "a caption").getname() == ("DejaVu Sans", "Book")

@@ -211,9 +211,14 @@ def test_other_weights_sizes_and_engines_are_other_entries(small_set, tmp_path):
         config = build.load_config("configs/tsn.yaml", overrides)
         keys.add(build.Conversion(build.Source(config, "infer", weights), engine, "float32", None).key)
         assert len(keys) == number + 1
+    for resize in ("stretch", "keep"):  # what an int8 model was calibrated on
+        config = build.load_config("configs/tsn.yaml", [*overrides, f"INFER.resize={resize}"])
+        source = build.Source(config, "infer", weights)
+        keys.add(build.Conversion(source, "openvino", "int8", str(small_set / "train.list")).key)
+    assert len(keys) == 5
     paddle_file = checksums.sha256(weights)
     with weights.open("ab") as file:
         file.write(b"x")
     assert checksums.sha256(weights) != paddle_file
     keys.add(build.Conversion(build.Source(config, "infer", weights), "paddle", "float32", None).key)
-    assert len(keys) == 4
+    assert len(keys) == 6

@@ -17,7 +17,7 @@ import infer
 import test as test_verb
 import train
 from config import load_config
-from conftest import small_flags
+from conftest import small_flags, write_multi_label_lists
 from datareader.build import build_loader, build_records
 from distributed.ranks import Ranks, check_port, start
 
@@ -53,7 +53,7 @@ def lists(small_set, tmp_path_factory) -> dict[int, Path]:
 
 
 @pytest.fixture(scope="module")
-def jobs(small_set, trained, lists) -> list[list]:
+def jobs(small_set, trained, lists, tmp_path_factory) -> list[list]:
     """[verb, flags] of what is done by one process and by two; {out} is where to."""
     # batch norm is frozen, because its statistics are those of a rank's own videos
     settings = {"TRAIN__freeze_bn": True, "TRAIN__learning_rate": 0.0001}
@@ -67,6 +67,12 @@ def jobs(small_set, trained, lists) -> list[list]:
         flags = [*small_flags(small_set, TEST__filelist=path, INFER__batch_size=3), f"--weights={trained}"]
         found.append(["test", flags])
         found.append(["infer", [*flags, f"--filelist={path}", f"--save_dir={{out}}/{length}"]])
+    several = write_multi_label_lists(small_set, tmp_path_factory.mktemp("several"))
+    flags = [*small_flags(small_set, **settings), "-o", "MODEL.multi_label=True"]
+    flags += [part for key in ("VALID", "TEST") for part in ("-o", f"{key}.filelist={several / 'val.list'}")]
+    flags += ["-o", f"TRAIN.filelist={several / 'train.list'}"]
+    found.append(["train", [*flags, f"--pretrain={trained}", "--save_dir={out}/several"]])
+    found.append(["test", [*flags, f"--weights={trained}"]])
     return found
 
 
@@ -113,7 +119,17 @@ def test_two_processes_train_as_one_with_the_whole_batch(by_one, by_two):
             assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)
     losses = [row["loss"] for row in ours if row["event"] == "train"]
     assert len(set(losses)) == 3, "every step has a loss of its own"
-    assert by_two[2].count("training finished  Loss") == 1, "only rank 0 speaks on the console"
+    assert ours[-1]["confusion_matrix"] == theirs[-1]["confusion_matrix"]
+    assert sum(map(sum, ours[-1]["confusion_matrix"])) == ours[-1]["num_videos"] == 7
+    assert by_two[2].count("training finished  Loss") == 2, "only rank 0 speaks on the console, in either run"
+
+
+def test_two_processes_score_several_classes_of_a_video_as_one(by_one, by_two):
+    ours, theirs = (metrics(out / "several")[-1] for out in (by_two[0], by_one[0]))
+    assert ours["event"] == "valid" and 0 < ours["mean_average_precision"] < 1
+    for key in ("loss", "top1", "top5", "mean_average_precision"):
+        assert ours[key] == pytest.approx(theirs[key], abs=1e-5), key
+    assert "mean_average_precision" in by_two[1][-1] and by_two[1][-1] == pytest.approx(by_one[1][-1], abs=1e-6)
 
 
 @pytest.mark.parametrize("length", LIST_LENGTHS)

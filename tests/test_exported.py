@@ -21,7 +21,7 @@ import infer
 import test as test_verb
 from common import checksums
 from conftest import NUM_CLASSES, SIDE, small_flags, write_random_weights
-from inference import comparing, exporting
+from inference import comparing, exported, exporting
 from inference.engines.eager import EagerPaddle
 from inference.engines.engine import CARD_FILE, Running
 from inference.exported import is_exported, open_exported, read_card
@@ -227,7 +227,14 @@ def test_a_damaged_card_is_told_in_one_line(exports, tmp_path, text):
         read_card(tmp_path)
     card = json.loads((exports["paddle"] / "export.json").read_text(encoding="utf-8"))
     assert read_card(exports["paddle"])._asdict() == card
-    for change in ({"num_classes": "3"}, {"class_names": "abc"}, {"clip_shape": None}, {"config": 3}, {"more": 1}):
+    for change in (
+        {"num_classes": "3"},
+        {"class_names": "abc"},
+        {"clip_shape": None},
+        {"config": 3},
+        {"more": 1},
+        {"probe_picture": "x"},
+    ):
         (tmp_path / "export.json").write_text(json.dumps({**card, **change}))
         with pytest.raises(ValueError, match="it has not the entries it should"):
             read_card(tmp_path)
@@ -252,6 +259,22 @@ def test_onnx_is_written_without_installing_anything_and_the_same_in_every_folde
         contents.append((nodes, weights))
     assert contents[0] == contents[1]
     assert not any(name.startswith("polygraphy") for name in sys.modules)
+
+
+def test_an_older_export_is_probed_by_the_picture_of_its_time(exports, tmp_path):
+    card, engine = read_card(exports["paddle"]), open_exported(exports["paddle"], Running(1))
+    assert card.probe_picture == "noise"
+    older = card._replace(probe_picture="slopes")
+    older = older._replace(probe=exported.probe(engine, older))
+    assert not np.allclose(older.probe, card.probe)
+    folder = tmp_path / "older"
+    shutil.copytree(exports["paddle"], folder, ignore=shutil.ignore_patterns(checksums.FOLDER_SUMS))
+    fields = {name: value for name, value in older._asdict().items() if name != "probe_picture"}
+    (folder / CARD_FILE).write_text(json.dumps(fields), encoding="utf-8")
+    open_exported(folder, Running(1))
+    (folder / CARD_FILE).write_text(json.dumps(fields | {"probe_picture": "noise"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="computes something else"):
+        open_exported(folder, Running(1))
 
 
 def test_paddle_2_does_not_crash_on_what_paddle_3_wrote(exports, tmp_path, monkeypatch):

@@ -110,6 +110,8 @@ def test_skip_done_goes_on_and_refuses_other_settings(flags, small_set, tmp_path
     assert dict(zip(features[0]["paths"].tolist(), range(7), strict=True)).keys() == set(names)
     with pytest.raises(ValueError, match="was made with other settings .*crop was center, is three"):
         infer.main([*out, "--skip_done", "-o", "INFER.crop=three"])
+    with pytest.raises(ValueError, match="was made with other settings .*resize was stretch, is keep"):
+        infer.main([*out, "--skip_done", "-o", "INFER.resize=keep"])
     caplog.clear()
     with caplog.at_level("INFO"):
         again = infer.main([*out, "--skip_done"])
@@ -196,6 +198,54 @@ def test_a_long_video_becomes_a_timeline(flags, tmp_path):
     assert (tmp_path / "long video.timeline.json").stat().st_mtime_ns == before
 
 
+def test_the_windows_of_a_timeline_have_features(flags, tmp_path):
+    frames = np.concatenate([class_frames(label, np.random.default_rng(0), 50) for label in (0, 1)])  # 4 s
+    video = write_video(tmp_path / "long.mp4", frames)
+    (tmp_path / "cut.mp4").write_bytes(b"no video")
+    out = [*flags, f"--save_dir={tmp_path}", "--window_sec=1", "--video", str(video)]
+    infer.main(out)
+    before = (tmp_path / "long.timeline.json").stat().st_mtime_ns
+    rows = infer.main([*out, str(tmp_path / "cut.mp4"), "--features", "--skip_done"])[str(video)]
+    assert (tmp_path / "long.timeline.json").stat().st_mtime_ns > before, "done before, but without features"
+    with np.load(tmp_path / "long.features.npz", allow_pickle=False) as arrays:
+        features = arrays["features"]
+        assert features.dtype == np.float32 and features.shape == (len(rows), 512) and len(rows) == 4
+        for name in ("start_sec", "end_sec"):
+            assert arrays[name].dtype == np.float64 and arrays[name].tolist() == [row[name] for row in rows]
+    saved = paddle.load(flags[-1].split("=")[1])
+    logits = features @ saved["fc.weight"].numpy() + saved["fc.bias"].numpy()
+    given = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for row, expected in zip(rows, given, strict=True):
+        assert np.abs(expected[row["class_ids"]] - row["probabilities"]).max() < 1e-5
+    assert np.load(tmp_path / "cut.features.npz")["features"].shape == (0, 0)
+    before = (tmp_path / "long.timeline.json").stat().st_mtime_ns
+    assert infer.main([*out, "--features", "--skip_done"]) == {}
+    assert (tmp_path / "long.timeline.json").stat().st_mtime_ns == before
+    np.savez(tmp_path / "long.features.npz", features=features[:2], start_sec=np.zeros(2), end_sec=np.ones(2))
+    assert len(infer.main([*out, "--features", "--skip_done"])[str(video)]) == 4, "of another run"
+    (tmp_path / "long.features.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="long.features.npz: damaged .*delete it, or run without --skip_done"):
+        infer.main([*out, "--features", "--skip_done"])
+
+
+def test_ctrl_c_keeps_the_features_of_the_windows_that_are_over(flags, endless_camera, tmp_path):
+    arguments = [*flags, f"--save_dir={tmp_path}", "--video", endless_camera, "--window_sec=1", "--features"]
+    process = start_infer([*arguments, "--log_interval=1"])
+    said = []
+    while sum("[INFER]" in line and " s: " in line for line in said) < 3:
+        said.append(process.stdout.readline())
+        assert said[-1], "".join(said)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, "".join(said) + output + errors
+    (path,) = tmp_path.glob("*.timeline.json")
+    content = json.loads(path.read_text())
+    with np.load(str(path).replace(".timeline.json", ".features.npz"), allow_pickle=False) as arrays:
+        assert arrays["features"].shape == (len(content["windows"]), 512) and len(content["windows"]) >= 3
+        assert arrays["end_sec"].tolist() == [row["end_sec"] for row in content["windows"]]
+    assert not content["is_complete"]
+
+
 def test_a_timeline_is_written_before_its_video_ends(flags, tmp_path, monkeypatch):
     video = write_video(tmp_path / "a.mp4", class_frames(0, np.random.default_rng(0), 75))
     written = []
@@ -231,7 +281,7 @@ def test_the_views_of_the_config_are_used(flags, small_set, tmp_path):
     "arguments, part",
     [
         (["--video", "rtsp://127.0.0.1/x"], "give --window_sec"),
-        (["--window_sec=2", "--features"], "--window_sec does not go with --features"),
+        (["--window_sec=2", "--cam=x"], "--window_sec does not go with --cam"),
         (["--stride_sec=2"], "--stride_sec needs --window_sec"),
         (["--window_sec=-1"], "-1 is out of range; it must be above 0"),
         (["--video", "a.mp4", "--stdin"], "not allowed with argument"),

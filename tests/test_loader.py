@@ -62,6 +62,35 @@ def test_order_and_content_do_not_depend_on_the_number_of_workers(records):
     assert sorted(index for batch in epochs[0][0] for index in batch[2]) == list(range(12))
 
 
+@pytest.mark.parametrize("random_crop", ["random", "multi_scale", "random_resized"])
+def test_augmented_clips_do_not_depend_on_workers_or_ranks(records, random_crop):
+    augmented = SETTINGS | {"resize": "keep", "random_crop": random_crop, "color_jitter": 0.4}
+    reader = clip_reader(records, seed=1, max_unreadable=2, **augmented)
+
+    def clips(num_workers: int, num_ranks: int) -> dict[tuple[int, int], bytes]:
+        """{(epoch, index): pixels} of what all ranks read."""
+        found = {}
+        for rank in range(num_ranks):
+            loader = Loader(reader, 4, shuffle_seed=1, num_workers=num_workers, rank=rank, num_ranks=num_ranks)
+            for epoch in (0, 1):
+                for batch in loader.epoch(epoch):
+                    pixels = [clip.tobytes() for clip in batch.frames.numpy()]
+                    found.update(zip([(epoch, index) for index in batch.indices], pixels, strict=True))
+        return found
+
+    alone = clips(0, 1)
+    assert len(alone) == 24 and alone == clips(2, 1) == clips(0, 2)
+    assert alone[0, 3] != alone[1, 3]
+    plain = clip_reader(records, seed=1, max_unreadable=2, **SETTINGS, random_crop=random_crop)
+    assert read_bytes(plain, 0, 3) != alone[0, 3] == read_bytes(reader, 0, 3), "after a restart too"
+
+
+def read_bytes(reader, epoch: int, index: int) -> bytes:
+    clip = np.empty(reader.clip_shape, np.uint8)
+    assert reader.read(epoch, index, clip).is_readable
+    return clip.tobytes()
+
+
 def test_without_shuffling_every_video_comes_once_in_order(records):
     loader = Loader(clip_reader(records, **SETTINGS), 5, num_workers=2)
     batches = list(loader.epoch(0))

@@ -99,6 +99,15 @@ def test_a_damaged_timeline_is_named(tmp_path, content):
         Timeline(path, "a", None, {}).is_done()
     path.write_text("[]")
     assert not Timeline(path, "a", None, {}).is_done()
+    path.write_text('{"is_complete": true, "settings": 3}')
+    assert not Timeline(path, "a", None, {}).is_done()
+
+
+def test_a_timeline_of_before_that_says_nothing_of_resizing_has_stretched(tmp_path):
+    earlier = Timeline(tmp_path / "a.timeline.json", "a", None, {"seg_num": 3})
+    earlier.write(is_complete=True, problem="")
+    for resize, is_done in (("stretch", True), ("keep", False)):
+        assert Timeline(earlier.path, "a", None, {"seg_num": 3, "resize": resize}).is_done() == is_done
 
 
 def test_a_mistake_whose_video_has_gone_since_has_no_pictures_in_the_report(tmp_path, caplog):

@@ -92,6 +92,7 @@ RECIPES = {
     "two clips": {"num_clips": 2, "seglen": 3},
     "three crops": {"crop": "three", "target_size": 33},
     "ten crops": {"crop": "ten", "num_clips": 2},
+    "shape kept": {"resize": "keep", "crop": "three"},
 }
 
 
@@ -134,6 +135,28 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
     }.items():
         with pytest.raises(ValueError, match=f"^{tmp_path / name}: {reason}$"):
             preprocess.frames_of(tmp_path / name, card)
+
+
+def test_a_narrow_frame_that_cannot_keep_its_shape_is_refused(tmp_path):
+    path = write_video(tmp_path / "x.avi", grey_frames(2, 2, 1024), "ffv1")
+    reader = clip_reader([Record(str(path), 0, "x")], short_size=512, target_size=32, resize="keep")
+    refused = reader.read(0, 0, np.empty(reader.clip_shape, np.uint8))
+    assert "its frames of 1024x2 are too narrow to be enlarged to a short side of 512" in refused.unreadable[0][1]
+    card = {"preprocessing": recipe.preprocessing_of(reader.sampling, reader.views)}
+    with pytest.raises(ValueError, match=f"^{path}: its frames of 1024x2 are too narrow to be enlarged to a short"):
+        preprocess.frames_of(path, card)
+
+
+def test_a_card_that_says_nothing_of_it_means_the_original_way_to_resize(tmp_path):
+    path = write_video(tmp_path / "x.mp4", grey_frames(5, 64, 128))
+    reader = clip_reader([Record(str(path), 0, "x")], short_size=40, target_size=32)
+    card = {"preprocessing": recipe.preprocessing_of(reader.sampling, reader.views)}
+    frames = preprocess.frames_of(path, card)
+    del card["preprocessing"]["resize_mode"]
+    assert np.array_equal(preprocess.frames_of(path, card), frames)
+    card["preprocessing"]["resize_mode"] = "crop"
+    with pytest.raises(ValueError, match="unknown resize_mode 'crop'; the known ones are stretch and keep"):
+        preprocess.frames_of(path, card)
 
 
 def test_the_command_prints_the_best_classes(model, tmp_path):

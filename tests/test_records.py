@@ -1,8 +1,10 @@
+import hashlib
+
 import pytest
 
 from config import load_config
 from datareader.build import build_records
-from datareader.records import Record, read_list
+from datareader.records import Record, RecordList, read_list
 from distributed.ranks import Ranks
 
 
@@ -72,6 +74,66 @@ def test_the_likely_cause_is_named(folder, text, part):
     with pytest.raises(ValueError) as caught:
         read_list(write(folder, text), num_classes=3)
     assert part in str(caught.value)
+
+
+def test_several_labels_of_a_video(folder):
+    text = "a.mp4 3,7\nwith space.mp4\t0\na.mp4 7,2,1\na.mp4 none\n"
+    records = read_list(write(folder, text), num_classes=8, multi_label=True)
+    assert [(record.label, record.labels) for record in records] == [
+        (None, (3, 7)), (None, (0,)), (None, (7, 2, 1)), (None, ()),
+    ]  # fmt: skip
+    assert [record.classes for record in records.without({"with space.mp4"})] == [(3, 7), (7, 2, 1), ()]
+    assert records.label_counts() == {0: 1, 1: 1, 2: 1, 3: 1, 7: 2}
+    assert records[1] == Record(str(folder / "with space.mp4"), None, "with space.mp4", (0,))
+    assert list(records.listed()) == [(name, None) for name in ("a.mp4", "with space.mp4", "a.mp4", "a.mp4")]
+    other = read_list(write(folder, text.replace("3,7", "37")), num_classes=38, multi_label=True)
+    assert records.digest != other.digest
+    unlabelled = read_list(write(folder, "a.mp4\nwith space.mp4 2,3\nends 3\n"), multi_label=True)
+    assert [record.classes for record in unlabelled] == [None, (2, 3), None]
+
+
+def test_single_labels_have_the_digest_that_earlier_checkpoints_hold(folder):
+    records = read_list(write(folder, "a.mp4 0\nwith space.mp4 2\n"), num_classes=3)
+    assert records.digest == hashlib.sha256(b"a.mp4 0\nwith space.mp4 2\n").hexdigest()
+    assert [record.classes for record in records] == [(0,), (2,)]
+
+
+def test_bad_lines_of_a_multi_label_list_are_all_named(folder):
+    path = write(folder, "a.mp4 0,3\na.mp4 1,1\na.mp4 0, 1\na.mp4 0,\na.mp4 2,0\na.mp4 5,-1\n")
+    with pytest.raises(ValueError) as caught:
+        read_list(path, num_classes=3, multi_label=True)
+    assert str(caught.value).splitlines() == [
+        f"{path} line 2: 'a.mp4' has the label 1 twice; name each class once",
+        f"{path} line 3: 'a.mp4 0,' ends with a comma; no space stands between labels: 'path 3,7'",
+        f"{path} line 4: expected 'path label', got 'a.mp4 0,': '0,' is no number; labels are class numbers, counted "
+        "from 0 (MODEL.label_file has the names)",
+        f"{path} line 1: label 3 of 'a.mp4' is outside 0..2; correct it or set MODEL.num_classes",
+        f"{path} line 6: label 5 of 'a.mp4' is outside 0..2; correct it or set MODEL.num_classes",
+    ]
+
+
+@pytest.mark.parametrize("num_classes", [8, None])
+def test_several_labels_need_the_key_that_allows_them(folder, num_classes):
+    with pytest.raises(ValueError, match="line 1: 'a.mp4' has several labels, 3,7; set MODEL.multi_label if a video"):
+        read_list(write(folder, "a.mp4 3,7\n"), num_classes=num_classes)
+
+
+def test_a_pkl_holds_one_label(folder):
+    with pytest.raises(ValueError, match="x.list: a pkl holds one label, but MODEL.multi_label is set; use MODEL.form"):
+        read_list(write(folder, "a.mp4\n"), "pkl", 2, multi_label=True)
+
+
+def test_a_million_single_labels_take_a_few_bytes_each(folder):
+    single, several = RecordList(), RecordList(multi_label=True)
+    for number in range(10_000):
+        single.append("a.mp4", number % 400)
+        several.append("a.mp4", None, (1, 2))
+    assert single[9999].label == 399 and several[9999].labels == (1, 2)
+
+    def num_bytes(records):
+        return sum(len(one) * getattr(one, "itemsize", 1) for one in vars(records).values() if hasattr(one, "append"))
+
+    assert num_bytes(single) < 23 * 10_000 and num_bytes(several) < 39 * 10_000
 
 
 def test_absent_and_empty_lists_are_refused(folder):

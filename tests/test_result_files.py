@@ -58,6 +58,9 @@ def test_every_output_of_infer(tmp_path):
     assert known.path == "a b.mp4" and known.plain() == read.plain(), "what could not be read is tried again"
     with pytest.raises(ValueError, match="other settings .seg_num was 3, is 7.; run without --skip_done"):
         files.go_on({"seg_num": 7})
+    assert files.go_on({"seg_num": 3, "resize": "stretch"}), "what was not said yet was done so"
+    with pytest.raises(ValueError, match="other settings .resize was stretch, is keep."):
+        files.go_on({"seg_num": 3, "resize": "keep"})
     files.lines.write_text("no json\n")
     with pytest.raises(ValueError, match="damaged .*; delete it"):
         files.go_on({"seg_num": 3})

@@ -46,8 +46,8 @@ def weights(tmp_path):
 
 def test_rate_warms_up_and_follows_half_a_cosine():
     rates = [torch_tsn.rate_at(step, 0.4, num_steps=6, warmup_steps=2) for step in range(6)]
-    # (1 + cos(pi k / 6)) / 2 for k = 2..5, and half of the first of them before
-    assert rates == pytest.approx([0.15, 0.3, 0.3, 0.2, 0.1, 0.4 * 0.0669873], rel=1e-5)
+    # (1 + cos(pi k / 6)) / 2 for k = 2..5, and thirds of the first of them before
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.2, 0.1, 0.4 * 0.0669873], rel=1e-5)
     assert torch_tsn.rate_at(0, 0.4, num_steps=6, warmup_steps=0) == 0.4
 
 

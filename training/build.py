@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import paddle
 from paddle import nn
 
@@ -20,19 +19,19 @@ from datareader.records import RecordList
 from datareader.unreadable import UnreadableVideos
 from distributed.ranks import Ranks, on_gpu, parallel, seed_everything
 from evaluation.predictions import all_class_names, read_class_names
-from models.build import build_model, fetch_published_weights
-from models.weights import RESNET50_IMAGENET, find_weights, load_weights, read_weights
+from models.build import build_model, load_start
 from training.average import WeightAverage
 from training.checkpoint import Checkpoints, TrainingState, load_training_arrays, load_training_state
 from training.dropout import Dropout
 from training.freezing import freeze_stages, still_norms
 from training.log import Metrics
 from training.loss import CROSS_ENTROPY, Loss, balanced_weights
-from training.optimizer import Groups, create_optimizer, restore_optimizer
+from training.mixing import Mixing
+from training.optimizer import Groups, create_optimizer
 from training.overfit import first_batches
 from training.precision import Precision
-from training.resume import AUTO, check_network, choose_checkpoint, resumed_state
-from training.run import TRAINED, Run
+from training.resume import AUTO, check_network, choose_checkpoint, restore, resumed_state
+from training.run import Run
 from training.schedule import (
     Schedule,
     learning_rate_at,
@@ -84,11 +83,11 @@ def build_run(
     state = TrainingState(seed=seed, num_ranks=ranks.num_ranks, list_digest=lists["train"].digest)
     if saved:
         state = resumed_state(path, saved, state, config, epoch_steps, is_auto=resume == AUTO)
-    _load_start(model, path, pretrain, config)
+    load_start(model, config, path, pretrain)
     schedule, loss = build_schedule(config, len(lists["train"]), epoch_steps), build_loss(config, lists["train"])
     learner = build_learner(config, model, ranks, schedule, loss, seed)
     if saved:
-        _restore(learner, model, saved, load_training_arrays(path))
+        restore(learner, model, saved, load_training_arrays(path))
     run = Run(
         ranks=ranks,
         model=model,
@@ -156,30 +155,6 @@ def _start_loaders(config: Config, lists: dict[str, RecordList], ranks: Ranks, s
     for loader in loaders.values():
         loader.start_workers()
     return loaders
-
-
-def _load_start(model: nn.Layer, resume: str | None, pretrain: str | None, config: Config) -> None:
-    """Fill the model with the weights that training starts from, and say which."""
-    if not resume and pretrain and pretrain.lower() == "none":
-        logger.info("[TRAIN] from scratch")
-        return
-    given = resume or pretrain
-    weights = read_weights(find_weights(given) if given else fetch_published_weights(config, RESNET50_IMAGENET))
-    report = load_weights(model, weights, fresh_head=not resume)
-    logger.info("[TRAIN] weights of %s: %s", weights.path, report.summary())
-
-
-def _restore(learner: Learner, model: nn.Layer, saved: TrainingState, arrays: dict[str, np.ndarray]) -> None:
-    """Give a model with a checkpoint's weights the rest of its state."""
-    restore_optimizer(learner.optimizer, model, arrays)
-    learner.precision.restore(saved.loss_scaling)
-    trained = {name.removesuffix(TRAINED): array for name, array in arrays.items() if name.endswith(TRAINED)}
-    if not trained:
-        return  # the weights are no average; one that begins now begins with them
-    if learner.average:
-        learner.average.restore(trained)
-    else:
-        model.set_state_dict(trained)
 
 
 def _open_metrics(checkpoints: Checkpoints | None, config: Config, ranks: Ranks) -> Metrics:
@@ -250,8 +225,15 @@ def build_learner(
         average=WeightAverage(model, train.ema_decay) if train.ema_decay else None,
         accumulate_steps=train.accumulate_steps,
         still_norms=still_norms(model, train.freeze_bn, train.frozen_stages),
+        mixing=_build_mixing(config, seed),
         dropout=Dropout(train.dropout, model.backbone.num_features, seed) if train.dropout else None,
     )
+
+
+def _build_mixing(config: Config, seed: int) -> Mixing | None:
+    train = config.train
+    is_on = train.mixup is not None or train.cutmix is not None
+    return Mixing(seed, train.mixup, train.cutmix, train.target_size) if is_on else None
 
 
 def build_loss(config: Config, records: RecordList) -> Loss:

@@ -60,7 +60,7 @@ class TrainingState:
     loss_scaling: dict[str, Any] = field(default_factory=dict)
     """The state of fp16's loss scaling; empty without."""
     best_top1: float | None = None
-    """The validation top-1 of the best checkpoint in the save_dir."""
+    """The validation top-1 of the best checkpoint in the save_dir; multi-label: its mean average precision."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """The figures of each finished epoch."""
     serial: int = 0

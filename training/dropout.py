@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 
-DROPOUT_STREAM = 3  # of the random streams of a seed
+DROPOUT_STREAM = 3  # beside a sample's streams, see datareader/reader.py
 
 
 class Dropout:
@@ -29,6 +29,6 @@ class Dropout:
             step: counted from 0 since the start of training.
             first_row: clips of the step on the ranks before this one.
         """
-        rng = np.random.default_rng([self.seed, step, DROPOUT_STREAM])
+        rng = np.random.default_rng([self.seed, step, 0, DROPOUT_STREAM])  # as training/mixing.py
         drawn = rng.random((first_row + num_rows, self.num_features), np.float32)[first_row:]
         return paddle.to_tensor((drawn >= self.share) / np.float32(1 - self.share), "float32")

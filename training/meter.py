@@ -23,13 +23,28 @@ class Scores(NamedTuple):
     loss: float
     """Cross entropy, over the readable videos; NaN without any."""
     top1: float
+    """Multi-label: the best class is a true one; top-5: one of the five best is."""
     top5: float
     """With fewer than 5 classes K: top-K."""
+    mean_average_precision: float | None = None
+    """Of a multi-label validation; None else."""
+
+    @property
+    def quality(self) -> float:
+        """What the best checkpoint is chosen by: mean average precision where it is known, else top-1."""
+        return self.top1 if self.mean_average_precision is None else self.mean_average_precision
+
+    def row(self) -> dict[str, float]:
+        """The scores that are known, as metrics.jsonl has them."""
+        return {key: value for key, value in self._asdict().items() if value is not None}
 
     def figures(self, num_classes: int) -> dict[str, Figure]:
         """Loss and accuracies, as log lines say them."""
         texts = score_texts(num_classes)
-        return {key: Figure(getattr(self, key), texts.get(key)) for key in ("loss", "top1", "top5")}
+        found = {key: Figure(getattr(self, key), texts.get(key)) for key in ("loss", "top1", "top5")}
+        if self.mean_average_precision is not None:
+            found["mean_average_precision"] = Figure(self.mean_average_precision, "mAP: {:.4f}")
+        return found
 
     def text(self, num_classes: int) -> str:
         return log_line(self.figures(num_classes))
@@ -50,7 +65,7 @@ class ScoreMeter:
         """Classes of the logits that were added last."""
 
     def add(self, loss: paddle.Tensor, logits: paddle.Tensor, labels: paddle.Tensor) -> None:
-        """Add a batch: its mean loss, float (); logits, float (N, K); labels, int64 (N,)."""
+        """Add a batch: its mean loss, float (); logits, float (N, K); labels as `Batch` has them."""
         self.num_classes = logits.shape[1]
         count = paddle.full([], len(labels), "float64")
         zero = paddle.zeros([], "float64")
@@ -75,7 +90,13 @@ class ScoreMeter:
 
 
 def top_k_hits(logits: paddle.Tensor, labels: paddle.Tensor) -> list[paddle.Tensor]:
-    """How many of the N labels are the best, and among the 5 best, of their K logits: two float64 ()."""
-    k = min(5, logits.shape[1])
-    best = paddle.topk(logits.detach(), k, axis=1)[1] == labels.reshape([-1, 1])
-    return [best[:, 0].astype("float64").sum(), best.astype("float64").sum()]
+    """How many of the N labels are the best, and among the 5 best, of their K logits: two float64 ().
+
+    Of a multi-label clip one of its classes has to be that.
+    """
+    best = paddle.topk(logits.detach(), min(5, logits.shape[1]), axis=1)[1]
+    if labels.ndim == 2:
+        hits = paddle.take_along_axis(labels, best, axis=1).astype("float64")
+        return [hits[:, 0].sum(), hits.max(axis=1).sum()]
+    hits = best == labels.reshape([-1, 1])
+    return [hits[:, 0].astype("float64").sum(), hits.astype("float64").sum()]

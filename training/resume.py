@@ -4,10 +4,16 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import numpy as np
+from paddle import nn
+
 from common.console import command
 from config import Config, changed_keys, load_config
 from models.build import network_keys
 from training.checkpoint import CONFIG_FILE, Checkpoints, TrainingState
+from training.optimizer import restore_optimizer
+from training.run import TRAINED
+from training.steps import Learner
 
 AUTO = "auto"
 SAME_EPOCH = ("TRAIN.batch_size",)  # within an epoch, a step has to mean the same videos as before
@@ -90,6 +96,19 @@ def resumed_state(
     state = dataclasses.replace(saved, seed=now.seed, num_ranks=now.num_ranks, list_digest=now.list_digest)
     state.step = state.epoch * epoch_steps + state.step_in_epoch
     return state
+
+
+def restore(learner: Learner, model: nn.Layer, saved: TrainingState, arrays: dict[str, np.ndarray]) -> None:
+    """Give a model with a checkpoint's weights the rest of its state."""
+    restore_optimizer(learner.optimizer, model, arrays)
+    learner.precision.restore(saved.loss_scaling)
+    trained = {name.removesuffix(TRAINED): array for name, array in arrays.items() if name.endswith(TRAINED)}
+    if not trained:
+        return  # the weights are no average; one that begins now begins with them
+    if learner.average:
+        learner.average.restore(trained)
+    else:
+        model.set_state_dict(trained)
 
 
 def _refuse(path: str, saved: TrainingState, config: Config, changes: dict[str, tuple], is_auto: bool) -> None:

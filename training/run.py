@@ -23,6 +23,7 @@ from training.meter import ScoreMeter, Scores
 from training.optimizer import optimizer_arrays
 from training.precise_bn import recompute_statistics
 from training.steps import Learner, evaluate, train_steps
+from training.validation import ValidatedClips
 
 TRAINED = ".trained"  # ends the names of the weights that a moving average is taken of
 
@@ -108,13 +109,13 @@ def train_epoch(run: Run, stop: StopRequest) -> Scores:
     report_reading(
         f"[TRAIN] Epoch {state.epoch}:", run.unreadable, loader, ranks, "; their neighbours took their places"
     )
-    run.metrics.write("epoch", state.step, epoch=state.epoch, num_in_order=len(loader.in_order), **scores._asdict())
+    run.metrics.write("epoch", state.step, epoch=state.epoch, num_in_order=len(loader.in_order), **scores.row())
     return scores
 
 
 def epochs_since_best(history: list[dict[str, Any]]) -> int:
     """How many validated epochs lie after the best one, the first of equals; 0 without any."""
-    scores = [entry["valid_top1"] for entry in history if entry["valid_top1"] is not None]
+    scores = [entry.get("valid_mAP", entry["valid_top1"]) for entry in history if entry["valid_top1"] is not None]
     return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
@@ -172,8 +173,14 @@ def validate(run: Run, stop: StopRequest) -> Scores:
             _recompute_statistics(run)
         # rank 0's running statistics are the ones that are saved
         broadcast([tensor for tensor in run.model.state_dict().values() if tensor.stop_gradient], ranks)
-        scores = evaluate(run.model, unreadable.watch(batches), ScoreMeter(), ranks, stop, run.valid_loss)
-    run.metrics.write("valid", state.step, epoch=state.epoch, **scores._asdict())
+        clips = ValidatedClips(loader.reader.records, run.num_classes, run.model.probabilities)
+        scores = evaluate(run.model, unreadable.watch(batches), ScoreMeter(), ranks, stop, run.valid_loss, clips)
+    details = {}
+    if loader.reader.multi_label:
+        scores = scores._replace(mean_average_precision=clips.mean_average_precision(ranks))
+    elif (confusion := clips.confusion_matrix(ranks)) is not None:
+        details["confusion_matrix"] = confusion
+    run.metrics.write("valid", state.step, epoch=state.epoch, **scores.row(), **details)
     text, looked_at = scores.text(run.num_classes), loader.reader.describe()
     logger.info("[VALID] Epoch %d  %s, %s, %s", state.epoch, text, scores.coverage(), looked_at)
     report_reading(f"[VALID] Epoch {state.epoch}:", unreadable, loader, ranks)
@@ -201,6 +208,7 @@ def finish_epoch(run: Run, train_scores: Scores, valid_scores: Scores | None) ->
             "top1": train_scores.top1,
             "valid_loss": valid_scores and valid_scores.loss,
             "valid_top1": valid_scores and valid_scores.top1,
+            **_multi_label_history(valid_scores),
             "learning_rate": run.learner.learning_rate_at(state.step - 1),
             "minutes": state.elapsed_sec / 60,
         }
@@ -213,14 +221,21 @@ def finish_epoch(run: Run, train_scores: Scores, valid_scores: Scores | None) ->
     # the best first: if the run is killed between the two, it validates again and finds the best again
     # a checkpoint that the run went on from may be older than the best one on the disk
     best_top1 = run.ranks.exchange(run.checkpoints.best_top1() if run.ranks.rank == 0 else None)[0]
-    is_best = bool(valid_scores) and (best_top1 is None or valid_scores.top1 > best_top1)
-    state.best_top1 = valid_scores.top1 if is_best else best_top1
+    is_best = bool(valid_scores) and (best_top1 is None or valid_scores.quality > best_top1)
+    state.best_top1 = valid_scores.quality if is_best else best_top1
     if is_best:
         _save(run, BEST)
     if _save(run, f"epoch{epoch}"):
         folder = run.checkpoints.folder(f"epoch{epoch}")
         best = f", the best so far, so also as {run.checkpoints.folder(BEST).name}" if is_best else ""
         logger.info("[TRAIN] saved %s%s", folder, best)
+
+
+def _multi_label_history(scores: Scores | None) -> dict[str, float]:
+    """What the table in the end has of a multi-label validation alone."""
+    if scores is None or scores.mean_average_precision is None:
+        return {}
+    return {"valid_mAP": scores.mean_average_precision}
 
 
 def _validated_weights(run: Run) -> AbstractContextManager:

@@ -21,8 +21,10 @@ from training.finite import TakenStep, check_finite
 from training.log import Figure
 from training.loss import CROSS_ENTROPY, Loss
 from training.meter import ScoreMeter, Scores
+from training.mixing import Mixing, Targets
 from training.precision import Precision
 from training.schedule import Schedule
+from training.validation import ValidatedClips
 
 logger = logging.getLogger("train")
 
@@ -44,6 +46,7 @@ class Learner(NamedTuple):
     still_norms: Sequence[nn.Layer] = ()
     """The batch norms that keep their running statistics, and use them."""
     dropout: Dropout | None = None
+    mixing: Mixing | None = None
 
 
 def train_steps(
@@ -141,12 +144,14 @@ def evaluate(
     ranks: Ranks = Ranks(),
     stop: StopRequest | None = None,
     loss: Loss = CROSS_ENTROPY,
+    clips: ValidatedClips | None = None,
 ) -> Scores:
     """Score every clip once, in float32; the unreadable ones count too.
 
     Args:
         meter: an empty one.
         loss: what is said of it: plain, without what makes training harder.
+        clips: gets what the model says of each clip of this rank.
 
     Raises:
         Stopped: a rank was asked to stop.
@@ -159,9 +164,12 @@ def evaluate(
     for batch, _ in _agreed(batches, ranks, stop):
         if batch.unreadable:
             meter.add_unreadable(len(batch.unreadable))
+        logits = None
         if batch.indices:
             logits = model(batch.frames)
             meter.add(loss(logits, batch.labels), logits, batch.labels)
+        if clips:
+            clips.add(batch, logits)
     return meter.scores(np.array(ranks.sums(np.asarray(meter.sums).tolist())))
 
 
@@ -251,22 +259,27 @@ def _gradients(
     num_here = len(batch.labels)
     num_parts = min(learner.accumulate_steps, num_here)
     ends = [num_here * part // num_parts for part in range(num_parts + 1)]
-    keep = learner.dropout and learner.dropout.keep(step, sum(num_clips[: ranks.rank]), num_here)
+    targets = Targets(batch.labels)
+    inputs = [batch.frames]
+    if learner.mixing:
+        mix = learner.mixing.draw(step)
+        inputs, targets = [mix.apply(batch.frames)], Targets(batch.labels, mix, mix.of_partners(batch.labels))
+    if learner.dropout:
+        inputs.append(learner.dropout.keep(step, sum(num_clips[: ranks.rank]), num_here))
     losses = []
     for start, end in zip(ends[:-1], ends[1:], strict=True):
-        rows = slice(start, end)
-        inputs, labels = [batch.frames, keep] if keep is not None else [batch.frames], batch.labels
+        part, aims = inputs, targets
         if num_parts > 1:
-            inputs, labels = [tensor[rows] for tensor in inputs], labels[rows]
+            part, aims = [tensor[start:end] for tensor in inputs], targets.rows(start, end)
         with _local_gradients(learner.network) if end < num_here else nullcontext():
             with learner.precision.forward():
-                logits = learner.network(*inputs)
+                logits = learner.network(*part)
             logits = logits.astype("float32")
-            loss = learner.loss(logits, labels)
+            loss = aims.loss(learner.loss, logits)
             # paddle.DataParallel divides by the number of ranks
             share = (end - start) * ranks.num_ranks / sum(num_clips)
             learner.precision.backward(loss * share if share != 1 else loss)
-        meter.add(loss, logits, labels)
+        meter.add(loss, logits, aims.main_labels())
         losses.append(loss.detach() * ((end - start) / num_here))
     return losses[0] if num_parts == 1 else paddle.add_n(losses)
 

@@ -42,10 +42,10 @@ from datareader.loader import Batch, Loader  # noqa: E402
 from models.weights.formats import read_arrays  # noqa: E402
 
 FOLLOWED = {
-    "MODEL": {"num_layers", "num_classes", "seg_num", "image_mean", "image_std", "dropout", "format", "decoder"},
+    "MODEL": {"num_layers", "num_classes", "seg_num", "image_mean", "image_std", "format", "decoder"},
     "TRAIN": {"filelist", "batch_size", "epoch", "learning_rate", "warmup_epochs", "rate_for_batch", "l2_weight_decay"}
     | {"decay_bn_and_bias", "head_rate", "label_smoothing", "clip_grad_norm", "seg_num", "short_size", "target_size"}
-    | {"resize", "crop", "color_jitter", "sampling"},
+    | {"resize", "crop", "color_jitter", "sampling", "dropout"},
 }
 """Section -> the keys whose values this script takes, by itself or in the project's reader."""
 NEEDED = {
@@ -137,7 +137,7 @@ class TSN(nn.Module):
         load_imagenet(network, weights)
         num_features = network._fc.in_features
         network._fc = nn.Identity()
-        self.backbone, self.dropout = network, nn.Dropout(model.dropout)
+        self.backbone, self.dropout = network, nn.Dropout(config.train.dropout)
         self.fc = nn.Linear(num_features, model.num_classes)
         nn.init.uniform_(self.fc.weight, -(num_features**-0.5), num_features**-0.5)
         nn.init.zeros_(self.fc.bias)
@@ -178,7 +178,7 @@ def load_imagenet(network: EfficientNet, weights: Path) -> None:
 
 def rate_at(step: int, base_rate: float, num_steps: int, warmup_steps: int) -> float:
     """The learning rate of a step, counted from 0: half a cosine down to 0, but at first a straight line up to it."""
-    risen = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
+    risen = min((step + 1) / (warmup_steps + 1), 1.0)
     return risen * base_rate * 0.5 * (1 + math.cos(math.pi * max(step, warmup_steps) / num_steps))
 
 

@@ -42,7 +42,7 @@ class CheckedList:
         self.path = path
         self.csv_path = path.with_name(f"{path.stem}.check.csv")
         self.checked_path = path.with_name(f"{path.stem}.checked{path.suffix}")
-        records = read_list(path)
+        records = read_list(path, multi_label=True)  # whatever labels it has
         self._lines = path.read_bytes().decode("utf-8-sig").splitlines(keepends=True)
         self._names = [record.name for record in records]
         self._files = {record.name: os.path.abspath(record.path) for record in records}

@@ -1,17 +1,16 @@
 """Eager Paddle: the model as it is, from weights."""
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
 from inference.engines.engine import AtOnce, Classified, Running
 
 
-class WithSoftmax(nn.Layer):
-    """A model with the softmax after it: what engines run and exports hold.
+class WithProbabilities(nn.Layer):
+    """A model with softmax or sigmoid after it: what engines run and exports hold.
 
     Args:
-        model: has `features(frames)` and `fc(features)`, as models/tsn.py.
+        model: has `features(frames)`, `fc(features)` and `probabilities(logits)`, as models/tsn.py.
     """
 
     def __init__(self, model: nn.Layer):
@@ -21,21 +20,21 @@ class WithSoftmax(nn.Layer):
     def forward(self, frames: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """uint8 (N, T, 3, H, W) -> probabilities (N, K) and features (N, num_features), float32."""
         features = self.model.features(frames)
-        return F.softmax(self.model.fc(features), axis=1), features
+        return self.model.probabilities(self.model.fc(features)), features
 
 
 class EagerPaddle(AtOnce):
     """Runs a model on Paddle's current device.
 
     Args:
-        model: as `WithSoftmax` takes it.
+        model: as `WithProbabilities` takes it.
         running: its threads are set for the whole process; None: as they are.
     """
 
     def __init__(self, model: nn.Layer, running: Running | None = None):
         model.eval()
         self.model = model
-        self._network = WithSoftmax(model)
+        self._network = WithProbabilities(model)
         self.title = f"Paddle {paddle.__version__}, eager"
         if running:
             self.title += f", {running.where()}"

@@ -17,7 +17,7 @@ class Classified(NamedTuple):
     """What an engine says of N clips."""
 
     probabilities: np.ndarray
-    """float32 (N, K), rows add up to 1."""
+    """float32 (N, K); rows add up to 1, but for a multi-label model."""
     features: np.ndarray
     """float32 (N, num_features): what the last layer sees, averaged over the segments."""
 

@@ -43,6 +43,8 @@ class Naming(NamedTuple):
     """What follows a batch norm's place: scale, offset, mean, variance."""
     head_is_transposed: bool = False
     """Whether the last layer's weight is stored as [classes, features], as torch does."""
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """image_mean and image_std that all weights of these names were trained with; None: they had several."""
 
 
 def _layer_and_index(block: Block) -> str:
@@ -173,6 +175,7 @@ NAMINGS = {
         head=("_fc.weight", "_fc.bias"),
         batch_norm=TORCH_BATCH_NORM,
         head_is_transposed=True,
+        normalisation=((127 / 255,) * 3, (128 / 255,) * 3),
     ),
 }
 """Other toolkits' names."""

@@ -32,7 +32,7 @@ from datareader.decode import decode_pkl
 from datareader.nal_units import H264, Hevc
 from datareader.records import read_list
 from dataset.kinetics.annotations import read_annotations
-from evaluation.files import Features, ResultFiles
+from evaluation.files import Features, ResultFiles, WindowFeatures
 from evaluation.predictions import Prediction, read_class_names
 from evaluation.runs import read_run
 from formula_weights import write_original_folder
@@ -68,7 +68,8 @@ SUMS_TOKENS = (
     b"a" * 300,
 )  # fmt: skip
 LIST_TOKENS = (
-    b" ", b"\t", b"\n", b"\r", b"\0", b"/", b"../", b"#", b"-1", b"a" * 5000, b"\xff", b"\xe2\x80\xa8", b"\xc2\xb2",
+    b" ", b"\t", b"\n", b"\r", b"\0", b"/", b"../", b"#", b"-1", b",", b"1,2", b" none", b"a" * 5000,
+    b"\xff", b"\xe2\x80\xa8", b"\xc2\xb2",
 )  # fmt: skip
 CSV_TOKENS = (b",", b'"', b"\n", b"\r", b"\0", b"train", b"youtube_id", b"\xff", b"9" * 20, b"a" * 200_000)
 
@@ -281,9 +282,11 @@ def _read_any_list(path: Path) -> None:
     """Each way of reading it is tried; what the first refuses, the others might not."""
     problems = []
     (path.parent / "a.mp4").touch()
-    for clip_format, num_classes in (("mp4", 3), ("mp4", None), ("pkl", None)):
+    for clip_format, num_classes, multi_label in (
+        ("mp4", 3, False), ("mp4", 3, True), ("mp4", None, False), ("mp4", None, True), ("pkl", None, False),
+    ):  # fmt: skip
         try:
-            read_list(path, clip_format, num_classes)
+            list(read_list(path, clip_format, num_classes, multi_label))
         except (ValueError, OSError) as error:
             problems.append(error)
     for problem in problems:
@@ -314,6 +317,14 @@ def _features() -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         features = Features(Path(folder) / "features.npz")
         features.rows = {"a.mp4": np.arange(9, dtype=np.float32), "b": np.zeros(9, np.float32)}
+        features.save()
+        return [features.path.read_bytes()]
+
+
+def _window_features() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        features = WindowFeatures(Path(folder) / "features.npz")
+        features.add(0.0, 1.0, np.arange(9, dtype=np.float32))
         features.save()
         return [features.path.read_bytes()]
 
@@ -352,7 +363,7 @@ TARGETS = {
     "av1": Target(looked_at(Av1), streams("libsvtav1"), UNITS),
     "ini": Target(_read(load_config, "config.txt"), functools.partial(_configs, "tsn.txt", "tsn_demo.txt"), INI_TOKENS),
     "yaml": Target(_read(load_config, "config.yaml"), functools.partial(_configs, "tsn.yaml"), YAML_TOKENS),
-    "list": Target(_read(_read_any_list), lambda: [b"a.mp4 1\nb c.mp4 2\n# x\n", b"d.mp4\t0\ne.pkl\n"], LIST_TOKENS),
+    "list": Target(_read(_read_any_list), lambda: [b"a.mp4 1\nb c.mp4 0,2\n# x\n", b"d.mp4\t0\ne.pkl\n"], LIST_TOKENS),
     "labels": Target(_read(lambda path: read_class_names(path, 2)), lambda: [b"red\ngreen\n", b"a\r\nb"], LIST_TOKENS),
     "annotations": Target(
         _read(read_annotations, "train.csv"),
@@ -362,6 +373,7 @@ TARGETS = {
     "state.json": Target(_read_state, _states, JSON_TOKENS),
     "results": Target(_go_on("result.jsonl"), _results, JSON_TOKENS),
     "features": Target(_read(lambda path: Features(path).load()), _features),
+    "window features": Target(_read(lambda path: WindowFeatures(path).num_saved()), _window_features),
     "settings.json": Target(_go_on("result.settings.json"), lambda: [b'{"seg_num": 3}'], JSON_TOKENS),
     "timeline.json": Target(_read(lambda path: Timeline(path, "a", None, {}).is_done()), _timelines, JSON_TOKENS),
     "metrics.jsonl": Target(_read(lambda path: read_run(str(path))), _metrics, JSON_TOKENS),
