@@ -174,6 +174,15 @@ def test_the_first_batches_are_the_same_for_a_seed_and_of_mixed_classes():
     assert len(first_batches(records, 99, 4, seed=0)) == 100
 
 
+def test_videos_of_several_classes_are_tried_and_taken_with_all_of_them():
+    records = RecordList("folder", multi_label=True)
+    for number, labels in enumerate([(0, 2), (), (2,), None]):
+        records.append(f"{number}.mp4", None, labels)
+    assert sample_places(records, 3) == {0: [0], 2: [0, 2], None: [3]}
+    some = records.at([2, 0, 1])
+    assert [record.labels for record in some] == [(2,), (0, 2), ()] and some.multi_label
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
