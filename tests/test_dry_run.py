@@ -7,7 +7,7 @@ import pytest
 import train
 from common import command_line
 from config import load_config
-from conftest import small_flags
+from conftest import small_flags, write_multi_label_lists
 from datareader.build import build_reader
 from datareader.inspection import missing_files, sample_places, try_reading
 from datareader.records import RecordList, read_list
@@ -154,6 +154,22 @@ def test_what_is_not_learnt_by_heart_is_told_with_the_usual_causes(small_set, sa
     last = text.splitlines()[-1]
     assert last.startswith("WARNING [TRAIN] the loss went from ") and " on 12 videos, which is not near 0" in last
     assert "[VALID]" not in text and list(tmp_path.iterdir()) == []
+
+
+def test_both_go_with_every_part_of_a_recipe(small_set, said, tmp_path):
+    lists = write_multi_label_lists(small_set, tmp_path)
+    settings = {
+        "TRAIN__filelist": lists / "train.list", "VALID__filelist": lists / "val.list", "MODEL__multi_label": True,
+        "TRAIN__optimizer": "adamw", "TRAIN__schedule": "cosine", "TRAIN__warmup_epochs": 0.5, "TRAIN__mixup": 0.2,
+        "TRAIN__ema_decay": 0.9, "TRAIN__frozen_stages": 2, "TRAIN__precise_bn_steps": 2, "TRAIN__dropout": 0.5,
+        "TRAIN__accumulate_steps": 2, "TRAIN__learning_rate": 1e-4,
+    }  # fmt: skip
+    text = said(small_set, "--dry_run", f"--save_dir={tmp_path / 'run'}", **settings)
+    # what is saved of each trained weight: itself, two moments of AdamW, the one that the average is taken of
+    assert "a checkpoint takes 178 MB" in text
+    text = said(small_set, "--overfit_batches=1", f"--save_dir={tmp_path / 'run'}", **settings)
+    assert "mAP: " in text and "the loss went from" in text.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_verdict():
