@@ -83,7 +83,7 @@ def test_an_unreadable_video_counts_as_a_wrong_answer(weights):
 
 
 def test_a_config_of_the_recipe_is_followed():
-    recipe = ["MODEL.backbone=efficientnet_lite", "MODEL.num_layers=0", "MODEL.dropout=0.2", "TRAIN.optimizer=adamw"]
+    recipe = ["MODEL.backbone=efficientnet_lite", "MODEL.num_layers=0", "TRAIN.dropout=0.2", "TRAIN.optimizer=adamw"]
     recipe += ["TRAIN.schedule=cosine", "TRAIN.warmup_epochs=1", "TRAIN.freeze_bn=True", "TRAIN.head_rate=5"]
     recipe += ["TRAIN.decay_bn_and_bias=False", "TRAIN.label_smoothing=0.1", "TRAIN.crop=multi_scale"]
     torch_tsn.check_config(load_config(ROOT / "configs" / "tsn.txt", recipe))
