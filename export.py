@@ -6,8 +6,9 @@ python export.py --weights=checkpoints/TSN_epoch44 --format=openvino --precision
 
 --format=paddle writes a Paddle inference model into SAVE_DIR, --format=openvino an OpenVINO model, --format=onnx the
 file SAVE_DIR/model.onnx; the two last need requirements-openvino.txt or requirements-onnx.txt. All take uint8 frames
-(N, T, 3, H, W), N and T of any size, have normalisation and softmax inside, give probabilities and features, and carry
-the class names. SAVE_DIR/preprocess.py makes the frames of a video in programs that have only PyAV, Pillow and numpy.
+(N, T, 3, H, W), N and T of any size, have normalisation and softmax (multi-label: sigmoid) inside, give probabilities
+and features, and carry the class names. SAVE_DIR/preprocess.py makes the frames of a video in programs that have only
+PyAV, Pillow and numpy.
 --precision=int8 and bf16 print a table of what they cost on the clips of --compare.
 """
 
