@@ -12,9 +12,7 @@ from benchmarks.peers import torch_tsn  # noqa: E402
 from config import load_config  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = SimpleNamespace(
-    num_layers=0, num_classes=2, image_mean=(0.485, 0.456, 0.406), image_std=(0.229, 0.224, 0.225)
-)
+MODEL = SimpleNamespace(num_layers=0, num_classes=2, image_mean=(0.485, 0.456, 0.406), image_std=(0.229, 0.224, 0.225))
 TRAIN = SimpleNamespace(
     epoch=1, batch_size=2, learning_rate=0.01, warmup_epochs=0.0, rate_for_batch=None, l2_weight_decay=0.05,
     decay_bn_and_bias=False, head_rate=5.0, label_smoothing=0.1, dropout=0.2, clip_grad_norm=None,
@@ -74,7 +72,7 @@ def test_a_step_trains_scale_and_shift_of_batch_norm_and_leaves_its_statistics(w
 
 
 def test_an_unreadable_video_counts_as_a_wrong_answer(weights):
-    model = torch_tsn.TSN(SimpleNamespace(model=MODEL), weights)
+    model = torch_tsn.TSN(SimpleNamespace(model=MODEL, train=TRAIN), weights)
     with torch.no_grad():
         model.fc.weight.zero_()
         model.fc.bias.copy_(torch.tensor([1.0, 0.0]))
