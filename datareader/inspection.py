@@ -37,10 +37,11 @@ def sample_places(records: RecordList, num_per_class: int, left_out: Iterable[in
     """
     left_out = set(left_out)
     places: dict[int | None, list[int]] = {}
-    for place, (_, label) in enumerate(records.listed()):
-        of_class = places.setdefault(label, [])
-        if place not in left_out:
-            of_class.append(place)
+    for place, classes in enumerate(records.listed_classes()):
+        for label in (None,) if classes is None else classes:
+            of_class = places.setdefault(label, [])
+            if place not in left_out:
+                of_class.append(place)
     return {label: _spread(of_class, num_per_class) for label, of_class in sorted(places.items(), key=str)}
 
 

@@ -83,6 +83,10 @@ class RecordList(Sequence[Record]):
         """Each video's name and label, without a look at its file; None as the label in a multi-label list."""
         return ((name, label) for name, label, _ in self._all())
 
+    def listed_classes(self) -> Iterator[tuple[int, ...] | None]:
+        """All classes of each video; None where they are not known."""
+        return (labels if label is None else (label,) for _, label, labels in self._all())
+
     def likely_paths(self) -> Iterator[str]:
         """Each video's path without a look at its file: as if all were where the first that exists is."""
         first = self.first_found()
@@ -101,10 +105,10 @@ class RecordList(Sequence[Record]):
 
     def at(self, places: Iterable[int]) -> "RecordList":
         """The videos at these places, in this order."""
-        some = RecordList(self.folder)
+        some = RecordList(self.folder, self.multi_label)
         for place in places:
-            ((name, label),) = self._block(place, place + 1)
-            some.append(name, label)
+            ((name, *labels),) = self._block(place, place + 1)
+            some.append(name, *labels)
         return some
 
     def first_found(self) -> Record | None:

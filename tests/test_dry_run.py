@@ -7,7 +7,7 @@ import pytest
 import train
 from common import command_line
 from config import load_config
-from conftest import small_flags
+from conftest import small_flags, write_multi_label_lists
 from datareader.build import build_reader
 from datareader.inspection import missing_files, sample_places, try_reading
 from datareader.records import RecordList, read_list
@@ -156,6 +156,22 @@ def test_what_is_not_learnt_by_heart_is_told_with_the_usual_causes(small_set, sa
     assert "[VALID]" not in text and list(tmp_path.iterdir()) == []
 
 
+def test_both_go_with_every_part_of_a_recipe(small_set, said, tmp_path):
+    lists = write_multi_label_lists(small_set, tmp_path)
+    settings = {
+        "TRAIN__filelist": lists / "train.list", "VALID__filelist": lists / "val.list", "MODEL__multi_label": True,
+        "TRAIN__optimizer": "adamw", "TRAIN__schedule": "cosine", "TRAIN__warmup_epochs": 0.5, "TRAIN__mixup": 0.2,
+        "TRAIN__ema_decay": 0.9, "TRAIN__frozen_stages": 2, "TRAIN__precise_bn_steps": 2, "TRAIN__dropout": 0.5,
+        "TRAIN__accumulate_steps": 2, "TRAIN__learning_rate": 1e-4,
+    }  # fmt: skip
+    text = said(small_set, "--dry_run", f"--save_dir={tmp_path / 'run'}", **settings)
+    # what is saved of each trained weight: itself, two moments of AdamW, the one that the average is taken of
+    assert "a checkpoint takes 178 MB" in text
+    text = said(small_set, "--overfit_batches=1", f"--save_dir={tmp_path / 'run'}", **settings)
+    assert "mAP: " in text and "the loss went from" in text.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_verdict():
     assert verdict(1.79, 0.03, 16).startswith("the loss fell from 1.79 to 0.03 on 16 videos: ")
     assert verdict(1.79, 0.2, 1).startswith("the loss went from 1.79 to 0.20 on 1 video, which is not near 0; ")
@@ -172,6 +188,15 @@ def test_the_first_batches_are_the_same_for_a_seed_and_of_mixed_classes():
     assert set(few.label_counts()) == {0, 1}, "though the list is sorted by class"
     assert all(record.label == int(record.name.removesuffix(".mp4")) // 50 for record in few)
     assert len(first_batches(records, 99, 4, seed=0)) == 100
+
+
+def test_videos_of_several_classes_are_tried_and_taken_with_all_of_them():
+    records = RecordList("folder", multi_label=True)
+    for number, labels in enumerate([(0, 2), (), (2,), None]):
+        records.append(f"{number}.mp4", None, labels)
+    assert sample_places(records, 3) == {0: [0], 2: [0, 2], None: [3]}
+    some = records.at([2, 0, 1])
+    assert [record.labels for record in some] == [(2,), (0, 2), ()] and some.multi_label
 
 
 @pytest.mark.parametrize(

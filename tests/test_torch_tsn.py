@@ -12,12 +12,10 @@ from benchmarks.peers import torch_tsn  # noqa: E402
 from config import load_config  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = SimpleNamespace(
-    num_layers=0, num_classes=2, dropout=0.2, image_mean=(0.485, 0.456, 0.406), image_std=(0.229, 0.224, 0.225)
-)
+MODEL = SimpleNamespace(num_layers=0, num_classes=2, image_mean=(0.485, 0.456, 0.406), image_std=(0.229, 0.224, 0.225))
 TRAIN = SimpleNamespace(
     epoch=1, batch_size=2, learning_rate=0.01, warmup_epochs=0.0, rate_for_batch=None, l2_weight_decay=0.05,
-    decay_bn_and_bias=False, head_rate=5.0, label_smoothing=0.1, clip_grad_norm=None,
+    decay_bn_and_bias=False, head_rate=5.0, label_smoothing=0.1, dropout=0.2, clip_grad_norm=None,
 )  # fmt: skip
 
 
@@ -74,7 +72,7 @@ def test_a_step_trains_scale_and_shift_of_batch_norm_and_leaves_its_statistics(w
 
 
 def test_an_unreadable_video_counts_as_a_wrong_answer(weights):
-    model = torch_tsn.TSN(SimpleNamespace(model=MODEL), weights)
+    model = torch_tsn.TSN(SimpleNamespace(model=MODEL, train=TRAIN), weights)
     with torch.no_grad():
         model.fc.weight.zero_()
         model.fc.bias.copy_(torch.tensor([1.0, 0.0]))
@@ -83,7 +81,7 @@ def test_an_unreadable_video_counts_as_a_wrong_answer(weights):
 
 
 def test_a_config_of_the_recipe_is_followed():
-    recipe = ["MODEL.backbone=efficientnet_lite", "MODEL.num_layers=0", "MODEL.dropout=0.2", "TRAIN.optimizer=adamw"]
+    recipe = ["MODEL.backbone=efficientnet_lite", "MODEL.num_layers=0", "TRAIN.dropout=0.2", "TRAIN.optimizer=adamw"]
     recipe += ["TRAIN.schedule=cosine", "TRAIN.warmup_epochs=1", "TRAIN.freeze_bn=True", "TRAIN.head_rate=5"]
     recipe += ["TRAIN.decay_bn_and_bias=False", "TRAIN.label_smoothing=0.1", "TRAIN.crop=multi_scale"]
     torch_tsn.check_config(load_config(ROOT / "configs" / "tsn.txt", recipe))

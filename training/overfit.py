@@ -49,5 +49,5 @@ def verdict(first_loss: float, last_loss: float, num_videos: int) -> str:
         f"the loss went {path}, which is not near 0; usual causes: too high or too low a TRAIN.learning_rate "
         "(scripts/find_rate.py), too few epochs (--epoch_num), labels that are not those of the videos, frozen layers "
         "(TRAIN.frozen_stages, freeze_bn), or what keeps any loss up (TRAIN.mixup, cutmix, label_smoothing, "
-        "MODEL.dropout)"
+        "TRAIN.dropout)"
     )
