@@ -29,6 +29,7 @@ from evaluation.predictions import Prediction, all_class_names
 from evaluation.report import Report, confident_mistakes
 from evaluation.scores import ROW_COLUMNS, Summary, Tally, prediction_rows, summarize, summary_as_json
 from inference.choice import add_engine, wish_of
+from inference.exported import is_exported
 from inference.predict import predict
 from inference.session import Session, begin_session, describe_protocol
 
@@ -88,10 +89,7 @@ def main(argv: list[str] | None = None) -> Summary:
         logger.warning("[TEST] %s", summary.warning())
     if save_dir:
         write_files(save_dir, session, reader, predictions, summary, protocol | {"took": took})
-        logger.info(
-            "[TEST] next: %s",
-            console.command("python", "infer.py", f"--weights={session.weights}", "--video", "my.mp4"),
-        )
+        say_what_next(session)
     ranks.leave()
     return summary
 
@@ -120,6 +118,15 @@ def write_files(
     )
     report.write(save_dir / "report.html")
     logger.info("[TEST] %s", console.written([*paths, save_dir / "report.html"]))
+
+
+def say_what_next(session: Session) -> None:
+    """The commands that a user types after a test."""
+    weights = f"--weights={session.weights}"
+    logger.info("[TEST] next: %s", console.command("python", "infer.py", weights, "--video", "my.mp4"))
+    if not is_exported(session.weights):
+        export = console.command("python", "export.py", weights, "--save_dir=exported")
+        logger.info("[TEST] next, for programs without this code: %s", export)
 
 
 def sampled_frames(reader: ClipReader, index: int) -> list[np.ndarray]:

@@ -57,12 +57,11 @@ def jobs(small_set, trained, lists, tmp_path_factory) -> list[list]:
     """[verb, flags] of what is done by one process and by two; {out} is where to."""
     # batch norm is frozen, because its statistics are those of a rank's own videos
     settings = {"TRAIN__freeze_bn": True, "TRAIN__learning_rate": 0.0001}
-    found = [
-        [
-            "train",
-            [*small_flags(small_set, **settings), f"--pretrain={trained}", "--log_interval=1", "--save_dir={out}/run"],
-        ]
-    ]
+    recipe = {"TRAIN__mixup": 0.2, "TRAIN__cutmix": 1.0, "TRAIN__dropout": 0.3, "TRAIN__color_jitter": 0.4}
+    recipe |= {"TRAIN__crop": "random_resized", "TRAIN__class_weights": "balanced", "TRAIN__label_smoothing": 0.1}
+    recipe |= {"TRAIN__batch_size": 4, "TRAIN__sampling": "class_balanced", "TRAIN__head_rate": 5.0}
+    flags = small_flags(small_set, **settings, **recipe)
+    found = [["train", [*flags, f"--pretrain={trained}", "--log_interval=1", "--save_dir={out}/run"]]]
     for length, path in lists.items():
         flags = [*small_flags(small_set, TEST__filelist=path, INFER__batch_size=3), f"--weights={trained}"]
         found.append(["test", flags])

@@ -61,6 +61,11 @@ def test_a_run_that_is_interrupted_again_and_again_ends_the_same_to_the_bit(smal
     settings = {"TRAIN__epoch": NUM_EPOCHS, "TRAIN__save_interval_steps": 2, "TRAIN__keep_last": 2}
     # everything that has a state of its own
     settings |= {"TRAIN__ema_decay": 0.9, "TRAIN__accumulate_steps": 2, "TRAIN__clip_grad_norm": 5.0}
+    settings |= {"TRAIN__optimizer": "adamw", "TRAIN__schedule": "cosine", "TRAIN__warmup_epochs": 1.5}
+    settings |= {"TRAIN__precise_bn_steps": 1, "TRAIN__frozen_stages": 1, "TRAIN__head_rate": 5.0}
+    # and everything that draws
+    settings |= {"TRAIN__mixup": 0.2, "TRAIN__cutmix": 1.0, "TRAIN__dropout": 0.3, "TRAIN__color_jitter": 0.4}
+    settings |= {"TRAIN__crop": "multi_scale", "TRAIN__sampling": "class_balanced", "TRAIN__label_smoothing": 0.1}
     flags = ["--pretrain=none", *small_flags(small_set, **settings), "--valid_interval=2", "--log_interval=2"]
     undisturbed = tmp_path / "undisturbed"
     train.main([*flags, f"--save_dir={undisturbed}"])
