@@ -206,13 +206,15 @@ class RecipeConfig(ReaderConfig):
     """The part of a frame that is seen: "random", target_size as it is; "multi_scale", sides of 1, 0.875, 0.75 or 0.66
     of short_size, at 13 places; "random_resized", 8 to 100 % of the area, sides 3:4 to 4:3; then
     sized to target_size."""
+    mirror: bool = True
+    """Whether half of the clips are mirrored; False where left and right make classes."""
     color_jitter: float = 0.0
     """How far brightness, contrast and saturation are changed, up to 1, by a factor from 1 - it to 1 + it; 0: off."""
     mixup: float | None = None
     """Parameter of the Beta distribution of the share in which two neighbours of a step's videos are mixed, for example
     0.2; none: off."""
     cutmix: float | None = None
-    """The same for a square that is cut out of one and put into the other; with mixup, each is taken for half of the
+    """The same for a rectangle that is cut out of one and put into the other; with mixup, each is taken for half of the
     steps."""
     dropout: float = 0.0
     """Share of the features that each step leaves out before the last layer; 0: off."""

@@ -97,6 +97,7 @@ class RandomView:
         crop: a key of RANDOM_CROPS.
         resize: "stretch" or "keep", see `scaled_size`.
         color_jitter: brightness, contrast and saturation each get a factor from 1 - it to 1 + it; 0: off.
+        mirror: whether half of the clips are mirrored, left to right.
     """
 
     num_crops = 1
@@ -108,18 +109,20 @@ class RandomView:
         crop: str = "random",
         resize: str = "stretch",
         color_jitter: float = 0.0,
+        mirror: bool = True,
     ):
         self.short_size = short_size
         self.target_size = target_size
         self.crop = crop
         self.resize = resize
         self.color_jitter = color_jitter
+        self.mirror = mirror
 
     def draw(self, width: int, height: int, rng: np.random.Generator) -> Draw:
         """The view of frames of this size: what an augmentation that is off would draw is not drawn."""
         size = scaled_size(width, height, self.short_size, self.resize)
         box = RANDOM_CROPS[self.crop](*size, self.short_size, self.target_size, rng)
-        mirrored, factors = bool(rng.random() < 0.5), None
+        mirrored, factors = bool(rng.random() < 0.5) and self.mirror, None
         if self.color_jitter:
             factors = tuple(rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, 3).tolist())
         return Draw(box, mirrored, factors)

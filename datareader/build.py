@@ -74,7 +74,7 @@ def build_reader(config: Config, mode: str, records: Sequence[Record], seed: int
 def _build_random_view(config: Config) -> RandomView:
     """How training sees a video."""
     train = config.train
-    return RandomView(train.short_size, train.target_size, train.crop, train.resize, train.color_jitter)
+    return RandomView(train.short_size, train.target_size, train.crop, train.resize, train.color_jitter, train.mirror)
 
 
 def _build_views(section: ReaderConfig) -> Views:

@@ -36,7 +36,7 @@ LOWEST, HIGHEST = 1e-37, 1e37  # as TRAIN.learning_rate has them
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = command_line.config_parser(__doc__)
     parser.add_argument("--batch_size", type=command_line.positive_int, help="videos per step (default: the config's)")
-    parser.add_argument("--pretrain", help="weights to start from, as for train.py (default: the published ResNet-50)")
+    parser.add_argument("--pretrain", help="weights to start from, as for train.py (default: as train.py's)")
     parser.add_argument(
         "--seed", type=command_line.whole_number(0, 2**32 - 1), default=0, help="seed of everything random (default: 0)"
     )

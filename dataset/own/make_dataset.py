@@ -33,7 +33,7 @@ from dataset.own.folder import RECORD, claim_folder, default_out, record_text, r
 from dataset.own.labels import number_classes
 from dataset.own.lists import Lists, make_folds, make_split, take_split
 from dataset.own.looking import Look, look_at_all, pictures_of, same_contents
-from dataset.own.settings import choices_for, config_of, next_lines, train_command
+from dataset.own.settings import choices_for, config_of, needs_weights, next_lines, train_command
 from dataset.own.sources import Clip, Source, called, read_inputs
 from dataset.own.splitting import rarest_classes
 from dataset.whole_videos import video_parser
@@ -192,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     choices = choices_for(out, lists, len(classes.names), is_multi_label)
     rows = report.class_rows(classes.names, clips, labels, looks, lists.columns)
     made_by = command("python", "dataset/own/make_dataset.py", *(sys.argv[1:] if argv is None else argv))
-    train, install = train_command(out, choices, args.pretrain)
+    train = train_command(out, args.pretrain)
     texts = texts_of(out, args, lists, labels, classes.names) | {
         "config.txt": config_of(out, choices, made_by, train),
         "found.csv": report.found_csv(rows),
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     more = f" (and so on to fold{args.folds})" if args.folds else ""
     say(f"{count(len(clips), 'video')} of {len(source.clips):,} listed in {out}: {names}{more}")
     say("next, in the project's folder:")
-    for line in next_lines(out, train, install, bool(args.folds)):
+    for line in next_lines(out, train, needs_weights(choices) and not args.pretrain, bool(args.folds)):
         say(f"  {line}")
 
 

@@ -1,17 +1,21 @@
 """What a data set and a machine are -> the network and the schedule to begin with, each with its reason. Pure numbers.
 
-The recipe is that of configs/tsn_finetune.txt: a network that knows ImageNet or Kinetics is fine-tuned on few clips.
+The recipe is that of configs/tsn_finetune.txt, whose values are read from there: a network that knows ImageNet is
+fine-tuned on few clips.
 """
 
 import textwrap
 from typing import Any, NamedTuple
 
+from common.command_line import PROJECT
 from common.console import printable
+from config import load_config
 
+FINETUNE = load_config(PROJECT / "configs" / "tsn_finetune.txt")
 FEW_CLIPS = 3000  # up to here a small network; more clips feed a larger one
-NUM_SEGMENTS = 8
-BATCH_SIZE = 8
-PASSES = 30  # over the training clips, within these numbers of steps and of passes
+NUM_SEGMENTS = FINETUNE.train.seg_num
+BATCH_SIZE = FINETUNE.train.batch_size
+PASSES = FINETUNE.train.epoch  # over the training clips, within these numbers of steps and of passes
 LEAST_STEPS, MOST_STEPS_CPU, MOST_STEPS_GPU = 300, 3000, 10_000
 LEAST_PASSES, MOST_PASSES = 8, 60
 LARGE_PX, SMALL_PX = 224, 160
@@ -57,13 +61,11 @@ def _network(facts: Facts, is_small: bool) -> list[Choice]:
     choices = [Choice("MODEL", "num_classes", facts.num_classes, "as many as labels.txt has lines")]
     if facts.is_multi_label:
         choices.append(Choice("MODEL", "multi_label", True, "the lists name several classes for a video"))
-    choices.append(
-        Choice("MODEL", "seg_num", NUM_SEGMENTS, "8 moments of each clip tell more of an action than the original's 3")
-    )
+    seg_num = FINETUNE.model.seg_num
+    why = f"{seg_num} moments of each clip tell more of an action than the original's 3"
+    choices.append(Choice("MODEL", "seg_num", seg_num, why))
     if not is_small:
-        why = (
-            f"{facts.num_clips} training clips and a GPU: enough for the larger network, which begins with Kinetics-400"
-        )
+        why = f"{facts.num_clips} training clips and a GPU: enough for the larger network, with its ImageNet weights"
         return [*choices, Choice("MODEL", "backbone", "resnet", why), Choice("MODEL", "num_layers", 50, "ResNet-50")]
     causes = {
         f"{facts.num_clips} training clips are few": facts.num_clips < FEW_CLIPS,
@@ -85,31 +87,28 @@ def _reading(section: str, size_px: int, facts: Facts) -> list[Choice]:
     size = (
         f"{facts.num_cores} cores and no GPU: smaller frames cost half the time" if size_px < LARGE_PX else "as usual"
     )
-    short_px = round(size_px * 8 / 7 / 8) * 8
+    train, seen = FINETUNE.train, getattr(FINETUNE, section.lower())
+    short_px = round(size_px * seen.short_size / seen.target_size)
+    why = (
+        "more than target_size: crops differ" if short_px > size_px else "as target_size: all of the short side is seen"
+    )
     choices = [
-        ("resize", "keep", "frames keep their shape; people are not stretched"),
-        ("short_size", short_px, "8/7 of target_size, as the original's 256 and 224"),
+        ("resize", seen.resize, "frames keep their shape; people are not stretched"),
+        ("short_size", short_px, why),
         ("target_size", size_px, size),
         ("num_reader_threads", facts.num_cores, "one for each core of this machine"),
         ("batch_size", _batch_size(facts), "small steps suit few clips" if section == "TRAIN" else "as in training"),
     ]
+    if section == "TRAIN":
+        why = "fewer than in the other sections: each step is cheaper, and the draws differ"
+        choices.append(("seg_num", train.seg_num, why))
     return [Choice(section, *choice) for choice in choices]
 
 
 def _schedule(facts: Facts, backbone: str, size_px: int) -> list[Choice]:
-    choices = [
-        ("crop", "multi_scale", "crops of several sizes: few clips are seen in many ways"),
-        ("optimizer", "adamw", "fine-tuning settles in few steps with it"),
-        ("learning_rate", 3e-4, "of configs/tsn_finetune.txt"),
-        ("rate_for_batch", 8, "learning_rate is for 8 videos a step; another batch_size scales it"),
-        ("head_rate", 5.0, "the last layer is new and learns faster than what is already trained"),
-        ("schedule", "cosine", "the rate falls smoothly to 0"),
-        ("warmup_epochs", 2.0, "the new last layer settles before the rest moves far"),
-        ("epoch", *num_passes(facts)),
-        ("freeze_bn", True, f"{BATCH_SIZE} videos a step are too few to compute batch norm's statistics from"),
-    ]
-    if not facts.is_multi_label:
-        choices.append(("label_smoothing", 0.1, "few clips are learnt by heart otherwise"))
+    passes, why = num_passes(facts)
+    choices = [(key, getattr(FINETUNE.train, key), reason) for key, reason in REASONS.items()]
+    choices.append(("epoch", passes, why))
     num_parts = _parts(facts, backbone, size_px)
     if num_parts > 1:
         why = (
@@ -117,6 +116,21 @@ def _schedule(facts: Facts, backbone: str, size_px: int) -> list[Choice]:
         )
         choices.append(("accumulate_steps", num_parts, why))
     return [Choice("TRAIN", *choice) for choice in choices]
+
+
+REASONS = {
+    "crop": "crops of several sizes: few clips are seen in many ways",
+    "optimizer": "fine-tuning settles in few steps with it",
+    "learning_rate": "of configs/tsn_finetune.txt; too high a rate destroys what the weights know",
+    "rate_for_batch": "learning_rate is for so many videos a step; another batch_size scales it",
+    "l2_weight_decay": "of configs/tsn_finetune.txt",
+    "head_rate": "the last layer is new and learns faster than what is already trained",
+    "schedule": "the rate falls smoothly to 0",
+    "warmup_epochs": "the new last layer settles before the rest moves far",
+    "freeze_bn": f"{BATCH_SIZE} videos a step are too few to compute batch norm's statistics from",
+    "label_smoothing": "few clips are learnt by heart otherwise",
+}
+"""Key of TRAIN that is taken from configs/tsn_finetune.txt -> why."""
 
 
 def num_passes(facts: Facts) -> tuple[int, str]:

