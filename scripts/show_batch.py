@@ -52,7 +52,8 @@ class Row(NamedTuple):
 
     name: str
     """Of the video that was read."""
-    label: int
+    classes: str
+    """The names of its classes."""
     frames: np.ndarray
     """uint8 (T, 3, target_size, target_size)."""
     text: list[str]
@@ -68,7 +69,7 @@ def build_parser() -> command_line.OneLineParser:
     return parser
 
 
-def read_epoch(reader: ClipReader, indices: list[int], epoch: int) -> list[Row]:
+def read_epoch(reader: ClipReader, indices: list[int], epoch: int, class_names: list[str] | None) -> list[Row]:
     """The clips as an epoch draws them, counted from 0."""
     rows = []
     for index in indices:
@@ -77,7 +78,9 @@ def read_epoch(reader: ClipReader, indices: list[int], epoch: int) -> list[Row]:
         if not sample.is_readable:
             (position, reason), *_ = sample.unreadable
             raise ValueError(f"{reader.records[position].path}: cannot be read, nor can those after it: {reason}")
-        rows.append(Row(sample.video_id, sample.label, frames, words_of(reader.views.last)))
+        labels = (sample.label,) if sample.labels is None else sample.labels
+        classes = ", ".join(class_name(label, class_names) for label in labels) or "no class"
+        rows.append(Row(sample.video_id, classes, frames, words_of(reader.views.last)))
     return rows
 
 
@@ -91,23 +94,22 @@ def words_of(draw: Draw) -> list[str]:
     return lines
 
 
-def mix_rows(rows: list[Row], mix: Mix, class_names: list[str] | None) -> list[Row]:
+def mix_rows(rows: list[Row], mix: Mix) -> list[Row]:
     """The clips, each mixed with its neighbour."""
     frames = mix.apply(paddle.to_tensor(np.stack([row.frames for row in rows])))
     frames = frames.astype("float32").round().astype("uint8").numpy()
-    partners = mix.of_partners(paddle.to_tensor([row.label for row in rows])).tolist()
+    partners = mix.of_partners(paddle.arange(len(rows))).tolist()
     kind = "mixup" if mix.box is None else "CutMix"
     mixed = []
     for row, pixels, partner in zip(rows, frames, partners, strict=True):
-        own, other = class_name(row.label, class_names), class_name(partner, class_names)
-        words = f"{kind}: {mix.share:.2f} {own} + {1 - mix.share:.2f} {other}"
+        words = f"{kind}: {mix.share:.2f} {row.classes} + {1 - mix.share:.2f} {rows[partner].classes}"
         mixed.append(row._replace(frames=pixels, text=[*row.text, *textwrap.wrap(words, LINE_CHARACTERS)]))
     return mixed
 
 
-def draw_sheet(epochs: list[list[Row]], seglen: int, class_names: list[str] | None) -> Image.Image:
+def draw_sheet(epochs: list[list[Row]], seglen: int) -> Image.Image:
     """The clips two by two, as they are mixed."""
-    pictures = [draw_clip(clip, seglen, class_names) for clip in zip(*epochs, strict=True)]
+    pictures = [draw_clip(clip, seglen) for clip in zip(*epochs, strict=True)]
     width, height = pictures[0].size
     sheet = Image.new("RGB", (width * min(2, len(pictures)), height * -(-len(pictures) // 2)), PAPER)
     for number, picture in enumerate(pictures):
@@ -115,13 +117,13 @@ def draw_sheet(epochs: list[list[Row]], seglen: int, class_names: list[str] | No
     return sheet
 
 
-def draw_clip(clip: Sequence[Row], seglen: int, class_names: list[str] | None) -> Image.Image:
+def draw_clip(clip: Sequence[Row], seglen: int) -> Image.Image:
     """A clip under its name: epochs beneath each other, segments side by side."""
     num_columns, step = min(len(clip[0].frames) // seglen, MOST_SEGMENTS), CELL_PX + GAP_PX
     size = (num_columns * step + TEXT_PX + 4 * GAP_PX, TITLE_PX + len(clip) * step + 2 * GAP_PX)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    title = printable(f"{class_name(clip[0].label, class_names)}   {Path(clip[0].name).name}")
+    title = printable(f"{clip[0].classes}   {Path(clip[0].name).name}")
     pen.text((2 * GAP_PX, TITLE_PX / 2), title, INK, font_of(13, title), anchor="lm")
     for epoch, row in enumerate(clip):
         top = TITLE_PX + epoch * step
@@ -140,10 +142,10 @@ def read_batch(config: Config, seed: int, class_names: list[str] | None) -> list
     reader = build_reader(config, "train", records, seed)
     reader.views = NotedView(reader.views)
     indices = np.linspace(0, len(records) - 1, min(NUM_CLIPS, len(records))).round().astype(int).tolist()
-    epochs = [read_epoch(reader, indices, epoch) for epoch in range(NUM_EPOCHS)]
+    epochs = [read_epoch(reader, indices, epoch, class_names) for epoch in range(NUM_EPOCHS)]
     if train.mixup or train.cutmix:
         mixing = Mixing(seed, train.mixup, train.cutmix, train.target_size)
-        epochs = [mix_rows(rows, mixing.draw(step), class_names) for step, rows in enumerate(epochs)]
+        epochs = [mix_rows(rows, mixing.draw(step)) for step, rows in enumerate(epochs)]
     return epochs
 
 
@@ -152,7 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(args.config, args.overrides, {"MODEL.name": args.model_name})
     class_names = read_class_names(config.model.label_file, config.model.num_classes)
     paddle.set_device("cpu")
-    sheet = draw_sheet(read_batch(config, args.seed, class_names), config.model.seglen, class_names)
+    sheet = draw_sheet(read_batch(config, args.seed, class_names), config.model.seglen)
     sheet.save(args.picture, "PNG", optimize=True)
     print(f"wrote {args.picture}")
 

@@ -21,11 +21,12 @@ from datareader.transforms import resize
 
 
 def test_the_reader_of_training_has_what_the_config_says():
-    keys = ["crop=multi_scale", "resize=keep", "color_jitter=0.4", "short_size=80", "target_size=64"]
+    keys = ["crop=multi_scale", "resize=keep", "color_jitter=0.4", "mirror=False", "short_size=80", "target_size=64"]
     config = load_config("configs/tsn.yaml", [*(f"TRAIN.{key}" for key in keys), "TEST.resize=keep"])
     views = build_reader(config, "train", [], seed=0).views
     assert vars(views) == {
         "short_size": 80, "target_size": 64, "crop": "multi_scale", "resize": "keep", "color_jitter": 0.4,
+        "mirror": False,
     }  # fmt: skip
     assert [build_reader(config, mode, []).views.resize for mode in ("valid", "test")] == ["stretch", "keep"]
 
