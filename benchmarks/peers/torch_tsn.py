@@ -45,7 +45,7 @@ FOLLOWED = {
     "MODEL": {"num_layers", "num_classes", "seg_num", "image_mean", "image_std", "format", "decoder"},
     "TRAIN": {"filelist", "batch_size", "epoch", "learning_rate", "warmup_epochs", "rate_for_batch", "l2_weight_decay"}
     | {"decay_bn_and_bias", "head_rate", "label_smoothing", "clip_grad_norm", "seg_num", "short_size", "target_size"}
-    | {"resize", "crop", "color_jitter", "sampling", "dropout"},
+    | {"resize", "crop", "mirror", "color_jitter", "sampling", "dropout"},
 }
 """Section -> the keys whose values this script takes, by itself or in the project's reader."""
 NEEDED = {
