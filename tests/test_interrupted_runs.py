@@ -146,4 +146,4 @@ def test_a_full_disk_ends_or_warns_as_the_config_says(small_set, small_disk, tmp
     train.main([*flags, "--resume=auto", "-o", "TRAIN.on_save_error=continue"])
     assert sum("training goes on (TRAIN.on_save_error)" in record.getMessage() for record in caplog.records) == 2
     assert load_training_state(small_disk / "TSN_epoch0").epoch == 1
-    assert json.loads((small_disk / "metrics.jsonl").read_text().splitlines()[-1])["event"] == "epoch"
+    assert json.loads((small_disk / "metrics.jsonl").read_text().splitlines()[-1])["event"] == "end"

@@ -69,9 +69,9 @@ def test_augmented_clips_do_not_depend_on_workers_or_ranks(records, random_crop)
 
     def clips(num_workers: int, num_ranks: int) -> dict[tuple[int, int], bytes]:
         """{(epoch, index): pixels} of what all ranks read."""
-        found = {}
+        found, order = {}, partial(shuffled_order, num_clips=len(reader), seed=1)
         for rank in range(num_ranks):
-            loader = Loader(reader, 4, shuffle_seed=1, num_workers=num_workers, rank=rank, num_ranks=num_ranks)
+            loader = Loader(reader, 4, order=order, num_workers=num_workers, rank=rank, num_ranks=num_ranks)
             for epoch in (0, 1):
                 for batch in loader.epoch(epoch):
                     pixels = [clip.tobytes() for clip in batch.frames.numpy()]

@@ -135,7 +135,7 @@ def test_the_rows_of_the_table_by_hand():
         rows = iter([said[:1], said])  # a warm-up, then all at once
         return lambda frames: Classified(next(rows), np.zeros((len(frames), 1), np.float32))
 
-    samples = comparing.Samples(["a"] * 4, [np.zeros((1, 1, 3, 2, 2), np.uint8)] * 4, [0, 1, 0, None])
+    samples = comparing.Samples(["a"] * 4, [np.zeros((1, 1, 3, 2, 2), np.uint8)] * 4, [(0,), (1,), (0,), None])
     contenders = [comparing.Contender("float32", engine(first), 10), comparing.Contender("int8", engine(second), 5)]
     ours, theirs = comparing.compare_precisions(contenders, samples)
     assert (ours.top1, ours.max_difference, ours.agreement) == (1.0, 0.0, 1.0)
