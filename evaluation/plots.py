@@ -133,7 +133,8 @@ def comparison_figure(
         for place, (name, colour) in enumerate(zip(groups, colours, strict=False)):
             left.plot([], [], color=colour, linewidth=2.2, label=printable(name))
             for curve in groups[name]:
-                left.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.5)
+                dot = "o" if len(curve) == 1 else None  # of which there is no line
+                left.plot(list(curve), list(curve.values()), marker=dot, color=colour, linewidth=0.8, alpha=0.5)
             means = _mean_curve(counted[name])
             left.plot(list(means), list(means.values()), color=colour, linewidth=2.2)
             finals = [list(curve.values())[-1] for curve in counted[name]]
