@@ -1,12 +1,13 @@
-"""What the commands that write lists share: how a path is listed, splits' names, label files, files written whole."""
+"""What the commands that write lists share: how a path is listed, splits' names, label files, mistakes, whole files."""
 
 import difflib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from common.whole_file import remove_leftovers, whole_file
 
+MISTAKES_SHOWN = 5
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 """{what data sets call a split: what it is called here}."""
 
@@ -37,6 +38,21 @@ def write_files(out: Path, texts: dict[str, str]) -> None:
         raise OSError(f"{out}: cannot write here ({error.strerror}); choose another --out") from error
 
 
+def refuse_all(mistakes: Sequence[str], what: str) -> None:
+    """Raise ValueError with the first mistakes, a line each, if there are any."""
+    if mistakes:
+        more = f" (and {len(mistakes) - MISTAKES_SHOWN} more {what})" if len(mistakes) > MISTAKES_SHOWN else ""
+        raise ValueError("\n".join(mistakes[:MISTAKES_SHOWN]) + more)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; ValueError if it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
+
+
 def read_label_file(path: Path) -> list[str]:
     """The class names of a label file, one a line, in label order.
 
@@ -45,10 +61,7 @@ def read_label_file(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such label file; correct --labels")
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{path}: {len(names)} lines name {len(set(names))} classes; each needs a line of its own")
     return names

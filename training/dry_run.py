@@ -15,8 +15,7 @@ from datareader.workers import SHARED_MEMORY
 from distributed.ranks import on_gpu
 from models.cost import model_cost
 from training.checkpoint import Checkpoints
-from training.optimizer import optimizer_arrays
-from training.run import Run
+from training.run import Run, training_arrays
 from training.timing import StepTime, time_training, time_validation
 
 NAMES_SHOWN = 5
@@ -163,9 +162,7 @@ def num_checkpoints(keep_last: int | None, num_epochs: int, num_within_epoch: in
 
 def _check_disk(run: Run, checkpoints: Checkpoints) -> None:
     """Say what the run's checkpoints take, and warn if there is no room for them."""
-    arrays = optimizer_arrays(run.learner.optimizer, run.model)
-    if run.learner.average:
-        arrays |= {f"{name}.trained": array for name, array in run.learner.average.weights().items()}
+    arrays = training_arrays(run.learner, run.model)
     weights = [tensor.size * tensor.element_size() for tensor in run.model.state_dict().values()]
     each = sum(weights) + sum(array.nbytes for array in arrays.values())
     every = run.save_interval_steps

@@ -6,7 +6,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-HEAD = "fc."
+from models.weights.loading import HEAD
+
 HEAD_BIAS_FACTOR = 2.0  # of the last layer's biases, on top of the head's rate
 BETAS = (0.9, 0.999)  # of AdamW
 
@@ -88,9 +89,12 @@ class Kept(NamedTuple):
 
     theirs: str
     """What follows the parameter's name in Paddle's."""
-    first: float | None
+    first: float
     """Its values before the first step; one value for the whole parameter if `is_scalar`."""
     is_scalar: bool = False
+
+    def shape(self, parameter: paddle.Tensor) -> list[int]:
+        return [1] if self.is_scalar else list(parameter.shape)
 
 
 STATES = {
@@ -115,9 +119,10 @@ def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> 
     for name, parameter in _trained(model):
         for ours, kept in STATES[type(optimizer)].items():
             found = state.get(f"{parameter.name}_{kept.theirs}")
-            # before the first step there is none
-            first = np.full([1] if kept.is_scalar else parameter.shape, kept.first, np.float32)
-            arrays[f"{name}.{ours}"] = first if found is None else found.numpy()
+            if found is None:  # before the first step
+                arrays[f"{name}.{ours}"] = np.full(kept.shape(parameter), kept.first, np.float32)
+            else:
+                arrays[f"{name}.{ours}"] = found.numpy()
     return arrays
 
 
@@ -130,7 +135,7 @@ def restore_optimizer(optimizer: paddle.optimizer.Optimizer, model: nn.Layer, ar
     state = {}
     for name, parameter in _trained(model):
         for ours, kept in STATES[type(optimizer)].items():
-            array, shape = arrays.get(f"{name}.{ours}"), [1] if kept.is_scalar else list(parameter.shape)
+            array, shape = arrays.get(f"{name}.{ours}"), kept.shape(parameter)
             if array is None or list(array.shape) != shape:
                 found = "missing" if array is None else f"of shape {list(array.shape)}, not {shape}"
                 raise ValueError(

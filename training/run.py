@@ -254,6 +254,14 @@ def save_progress(run: Run) -> bool:
     return is_saved
 
 
+def training_arrays(learner: Learner, model: nn.Layer) -> dict[str, np.ndarray]:
+    """What a checkpoint holds besides the weights that are validated; see `Snapshot.training`."""
+    arrays = optimizer_arrays(learner.optimizer, model)
+    if learner.average:
+        arrays |= {f"{name}{TRAINED}": array for name, array in learner.average.weights().items()}
+    return arrays
+
+
 def _save(run: Run, label: str) -> bool:
     """Save a checkpoint; every rank takes part, rank 0 writes.
 
@@ -270,9 +278,7 @@ def _save(run: Run, label: str) -> bool:
     state.loss_scaling = learner.precision.state()
     is_written = False
     if ranks.rank == 0:
-        arrays = optimizer_arrays(learner.optimizer, run.model)
-        if learner.average:
-            arrays |= {f"{name}{TRAINED}": array for name, array in learner.average.weights().items()}
+        arrays = training_arrays(learner, run.model)
         with _validated_weights(run):
             weights = run.model.state_dict()
             if broken := [name for name, tensor in weights.items() if not np.isfinite(tensor.numpy()).all()]:

@@ -29,9 +29,7 @@ from common.command_line import OneLineParser, run
 from common.console import say
 from datareader.folders import VIDEO_SUFFIXES, find_videos
 from dataset.kinetics.annotations import Row, read_annotations
-from dataset.list_files import SPLITS, listed_path, read_label_file, refuse_unknown_class, write_files
-
-MISTAKES_SHOWN = 5
+from dataset.list_files import SPLITS, listed_path, read_label_file, refuse_all, refuse_unknown_class, write_files
 
 
 class Video(NamedTuple):
@@ -113,9 +111,7 @@ def match(rows: list[Row], found: dict[str, list[str]]) -> list[Video]:
             other = labelled.setdefault(name, row)
             if other.label != row.label:
                 mistakes.append(f"{row.place}: {name} is {row.label!r}, but {other.label!r} in {other.place}")
-    if mistakes:
-        more = f" (and {len(mistakes) - MISTAKES_SHOWN} more such rows)" if len(mistakes) > MISTAKES_SHOWN else ""
-        raise ValueError("\n".join(mistakes[:MISTAKES_SHOWN]) + more)
+    refuse_all(mistakes, "such rows")
     return list(videos.values())
 
 

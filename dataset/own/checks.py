@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from common.console import count
-from dataset.own.sources import Clip, called, refuse_all
+from dataset.list_files import refuse_all
+from dataset.own.sources import Clip, called
 
 
 def drop_repeats(clips: list[Clip], same_contents: list[list[str]]) -> tuple[list[Clip], list[str]]:

@@ -13,6 +13,7 @@ from config import load_config
 
 FINETUNE = load_config(PROJECT / "configs" / "tsn_finetune.txt")
 FEW_CLIPS = 3000  # up to here a small network; more clips feed a larger one
+LITE = FINETUNE.model.num_layers  # which EfficientNet-Lite
 NUM_SEGMENTS = FINETUNE.train.seg_num
 BATCH_SIZE = FINETUNE.train.batch_size
 PASSES = FINETUNE.train.epoch  # over the training clips, within these numbers of steps and of passes
@@ -77,7 +78,7 @@ def _network(facts: Facts, is_small: bool) -> list[Choice]:
     return [
         *choices,
         Choice("MODEL", "backbone", "efficientnet_lite", why),
-        Choice("MODEL", "num_layers", 0, "EfficientNet-lite0"),
+        Choice("MODEL", "num_layers", LITE, f"EfficientNet-Lite{LITE}"),
         Choice("MODEL", "image_mean", [round(127 / 255, 6)] * 3, scale),
         Choice("MODEL", "image_std", [round(128 / 255, 6)] * 3, "likewise"),
     ]

