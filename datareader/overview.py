@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from common.console import count
+from common.console import count, first_of
 from datareader.records import RecordList
 
 CLASSES_SHOWN = 12  # up to so many are named each
@@ -49,8 +49,8 @@ def list_warnings(records: RecordList, class_names: list[str]) -> list[str]:
         warnings.append(f"all videos are of one class, {class_names[next(iter(numbers))]}")
     elif numbers and absent:
         warnings.append(
-            f"{len(absent)} of the {count(len(class_names), 'class', 'classes')} have no video ({_first(absent)}); is "
-            "MODEL.num_classes right?"
+            f"{len(absent)} of the {count(len(class_names), 'class', 'classes')} have no video "
+            f"({first_of(absent, NAMES_SHOWN)}); is MODEL.num_classes right?"
         )
     if len(numbers) > 1 and 0 not in numbers and sorted(numbers) == list(range(1, len(numbers) + 1)):
         warnings.append(f"its labels run from 1 to {len(numbers)}, but labels count from 0: is each too high by 1?")
@@ -62,7 +62,8 @@ def picture_warnings(records: RecordList) -> list[str]:
     pictures = [name for name, _ in records.listed() if name.lower().endswith(PICTURE_SUFFIXES)]
     if not pictures:
         return []
-    return [f"{count(len(pictures), 'file')} by name no video but a picture ({_first(pictures)}); TSN needs videos"]
+    named = first_of(pictures, NAMES_SHOWN)
+    return [f"{count(len(pictures), 'file')} by name no video but a picture ({named}); TSN needs videos"]
 
 
 def pair_warnings(training: RecordList, validation: RecordList, class_names: list[str]) -> list[str]:
@@ -92,9 +93,5 @@ def untrained_warning(training: RecordList, validation: RecordList, class_names:
         return ""
     return (
         f"{count(len(untrained), 'class', 'classes')} of the validation list without a video in the training list "
-        f"({_first(untrained)}): no model can learn that"
+        f"({first_of(untrained, NAMES_SHOWN)}): no model can learn that"
     )
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")

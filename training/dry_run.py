@@ -8,7 +8,7 @@ from pathlib import Path
 
 import paddle
 
-from common.console import count, duration, progress, size
+from common.console import count, duration, first_of, progress, size
 from datareader.inspection import missing_files, sample_places, try_reading
 from datareader.loader import Loader
 from datareader.workers import SHARED_MEMORY
@@ -85,7 +85,7 @@ def _check_list(heading: str, loader: Loader, class_names: list[str], max_bad_fr
             f"{max_bad_fraction} allows; repair the list, or raise max_bad_fraction"
         )
     if unread_classes:
-        names = ", ".join(unread_classes[:NAMES_SHOWN]) + (", ..." if len(unread_classes) > NAMES_SHOWN else "")
+        names = first_of(unread_classes, NAMES_SHOWN)
         problems.append(f"no readable video of {count(len(unread_classes), 'class', 'classes')} was found ({names})")
         logger.warning("%s %s", heading, problems[-1])
     return problems

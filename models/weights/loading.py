@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import paddle
 
-from common.console import command
+from common.console import command, first_of
 from models.weights.files import Weights
 from models.weights.names import find_naming, network_title
 
@@ -37,8 +37,7 @@ class MatchReport(NamedTuple):
             (self.other_shape, "of another shape"),
         ):
             if names:
-                more = ", ..." if len(names) > NAMES_SHOWN else ""
-                counts.append(f"{len(names)} {what} ({', '.join(names[:NAMES_SHOWN])}{more})")
+                counts.append(f"{len(names)} {what} ({first_of(names, NAMES_SHOWN)})")
         if self.passed_over:
             counts.append(f"{len(self.passed_over)} of training state passed over")
         fresh = "; the last layer starts fresh" if self.head_is_fresh else ""
