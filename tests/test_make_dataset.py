@@ -309,6 +309,19 @@ def test_a_list_of_several_labels(six, tmp_path):
     assert f"{six}/1.mp4 0,2" in lines and f"{six}/2.mp4 0,1" in lines and f"{six}/3.mp4 2" in lines
 
 
+def test_a_list_of_no_class(six, tmp_path, capsys):
+    labels = ["0", "none", "1", "none", "1", "0"]
+    (tmp_path / "own.list").write_text("".join(f"{six}/{n}.mp4 {labels[n]}\n" for n in range(6)))
+    make(tmp_path / "own.list", f"--out={tmp_path / 'set'}")
+    assert "warning: 2 videos with the label none: the config is for several classes" in capsys.readouterr().out
+    config = load_config(tmp_path / "set" / "config.txt")
+    assert config.model.multi_label is True and config.model.num_classes == 2
+    lines = {line for name in LISTS for line in lines_of(tmp_path / "set" / name)}
+    assert lines == {f"{six}/{n}.mp4 {labels[n]}" for n in range(6)}
+    records = read_list(tmp_path / "set" / "train.list", num_classes=2, multi_label=True)
+    assert {record.classes for record in records} == {(0,), (1,), ()}, "training reads them"
+
+
 def test_a_csv_of_several_classes(six, tmp_path):
     rows = ["talk", "talk;walk", "walk", '"sit; talk"', "sit", "walk"]
     (tmp_path / "own.csv").write_text("".join(f"{six}/{n}.mp4,{rows[n]}\n" for n in range(6)))
@@ -360,7 +373,9 @@ def test_mistakes_are_one_line(six, videos, tmp_path, capsys):
     assert "no video in a class folder" in mistake(capsys, six, out)
     assert "none of 2 videos can be read" in mistake(capsys, list_of("a.mp4 0\nb.mp4 1\n"), out)
     assert "own.list line 1: expected 'path label'" in mistake(capsys, list_of("a.mp4\nb.mp4 1\n"), out)
-    assert "are of one class, '0'" in mistake(capsys, list_of("a.mp4 0\nb.mp4 0\n"), out)
+    assert "the only class is '0'; it takes two" in mistake(capsys, list_of("a.mp4 0\nb.mp4 0\n"), out)
+    assert "the only class is '0'; it takes two" in mistake(capsys, list_of("a.mp4 0\nb.mp4 none\n"), out)
+    assert "own.list: no video is of a class" in mistake(capsys, list_of("a.mp4 none\nb.mp4 none\n"), out)
     assert "own.list line 2: label -1 is outside" in mistake(capsys, list_of("a.mp4 0\nb.mp4 -1\n"), out)
     assert "names no video" in mistake(capsys, list_of("# nothing\n"), out)
     assert "its name must say train, val or test" in mistake(

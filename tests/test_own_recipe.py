@@ -6,7 +6,7 @@ import pytest
 
 from config import load_config
 from dataset.own.recipe import Choice, Facts, choose, config_text, num_passes
-from dataset.own.splitting import place_groups, rarest_classes, split_clips
+from dataset.own.splitting import CLASSLESS, place_groups, rarest_classes, split_clips
 
 SHARES = [0.6, 0.2, 0.2]
 SMALL = Facts(96, 6, False, num_cores=2, memory_bytes=24 * 10**9, has_gpu=False)
@@ -59,7 +59,7 @@ def test_folds_of_equal_groups():
 
 
 def test_of_several_classes_the_rarest_counts():
-    assert rarest_classes([(0, 1), (0,), (0, 2), (2,), (0, 1, 2)]) == [1, 0, 2, 2, 1]
+    assert rarest_classes([(0, 1), (0,), (0, 2), (2,), (0, 1, 2), ()]) == [1, 0, 2, 2, 1, CLASSLESS]
 
 
 def value_of(facts: Facts, section: str, key: str):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from common.console import count
+from datareader.list_lines import NO_CLASS
 from dataset.list_files import refuse_all
 from dataset.own.sources import Clip, called
 
@@ -25,9 +26,10 @@ def drop_repeats(clips: list[Clip], same_contents: list[list[str]]) -> tuple[lis
         kept = {first.split: first}
         for clip in others:
             if set(clip.classes) != set(first.classes):
+                one, other = (" ".join(each.classes) or NO_CLASS for each in (first, clip))
                 mistakes.append(
-                    f"{called(first)} and {called(clip)} are the same video, but one is {' '.join(first.classes)!r}, "
-                    f"the other {' '.join(clip.classes)!r}; correct it"
+                    f"{called(first)} and {called(clip)} are the same video, but one is {one!r}, the other {other!r}; "
+                    "correct it"
                 )
             elif clip.split in kept:
                 dropped.add(clip.place)

@@ -34,7 +34,7 @@ def number_classes(source: Source, label_file: Path | None) -> Labels:
     else:
         labels = _number_names(source, names, label_file)
     if len(labels.names) < 2:
-        raise ValueError(f"all {len(source.clips)} videos are of one class, {labels.names[0]!r}; it takes two to tell")
+        raise ValueError(f"the only class is {labels.names[0]!r}; it takes two to tell")
     if len(labels.names) > MOST_CLASSES:
         raise ValueError(f"{len(labels.names):,} classes; MODEL.num_classes takes up to {MOST_CLASSES:,}")
     for name in labels.names:

@@ -5,10 +5,11 @@ r"""Make a data set of your own videos: lists, labels, a config to begin with, a
     python dataset/own/make_dataset.py videos.csv                         # path,class name[,split]; "a;b": two classes
     python dataset/own/make_dataset.py train.list val.list --labels names.txt     # a split, which is kept
 
-Given is a folder of class folders, or lists (`path label`, `path 3,7`) and csv files. Every video is opened and its
-first frame decoded; unreadable ones are left out. Written are OUT/train.list, val.list and test.list (or those of
-OUT/fold1, fold2, ...), labels.txt, config.txt, found.csv, left_out.csv and contact_sheet.png; the same command writes
-them anew. Nothing is written beside the videos. The same videos and --seed give the same lists on any machine.
+Given is a folder of class folders, or lists (`path label`, `path 3,7`, `path none`) and csv files. Every video is
+opened and its first frame decoded; unreadable ones are left out. Written are OUT/train.list, val.list and test.list
+(or those of OUT/fold1, fold2, ...), labels.txt, config.txt, found.csv, left_out.csv and contact_sheet.png; the same
+command writes them anew. Nothing is written beside the videos. The same videos and --seed give the same lists on any
+machine.
 """
 
 import argparse
@@ -25,6 +26,7 @@ if __name__ == "__main__":
 from common.command_line import run, whole_number
 from common.console import command, count, say
 from common.csv_cells import csv_line
+from datareader.list_lines import NO_CLASS
 from dataset.contact_sheet import write_contact_sheet
 from dataset.jobs import Failure
 from dataset.list_files import listed_path, write_files
@@ -166,7 +168,7 @@ def texts_of(
     texts = {RECORD: record_text(args.inputs, settings | {"val_share": args.val_share, "test_share": args.test_share})}
     for name, members in lists.members.items():
         lines = [(listed_path(clip.path, (out / name).parent), labels[clip.place]) for clip in members]
-        texts[name] = "".join(f"{path} {','.join(map(str, own))}\n" for path, own in lines)
+        texts[name] = "".join(f"{path} {','.join(map(str, own)) or NO_CLASS}\n" for path, own in lines)
     return texts | {"labels.txt": "".join(f"{name}\n" for name in names)}
 
 
@@ -188,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     apart = {name: [labels[clip.place] for clip in members] for name, members in lists_apart(lists).items()}
     warn(checks.missing_classes(classes.names, apart))
 
-    is_multi_label = any(len(clip.classes) > 1 for clip in source.clips)
+    is_multi_label = any(len(clip.classes) != 1 for clip in source.clips)
     choices = choices_for(out, lists, len(classes.names), is_multi_label)
     rows = report.class_rows(classes.names, clips, labels, looks, lists.columns)
     made_by = command("python", "dataset/own/make_dataset.py", *(sys.argv[1:] if argv is None else argv))

@@ -61,7 +61,7 @@ def choose(facts: Facts) -> list[Choice]:
 def _network(facts: Facts, is_small: bool) -> list[Choice]:
     choices = [Choice("MODEL", "num_classes", facts.num_classes, "as many as labels.txt has lines")]
     if facts.is_multi_label:
-        choices.append(Choice("MODEL", "multi_label", True, "the lists name several classes for a video"))
+        choices.append(Choice("MODEL", "multi_label", True, "the lists name several classes for a video, or none"))
     seg_num = FINETUNE.model.seg_num
     why = f"{seg_num} moments of each clip tell more of an action than the original's 3"
     choices.append(Choice("MODEL", "seg_num", seg_num, why))

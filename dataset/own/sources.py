@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from common.console import count
 from datareader.folders import VIDEO_SUFFIXES, find_videos
+from datareader.list_lines import NO_CLASS
 from datareader.records import RecordList
 from dataset.list_files import SPLITS, read_text, refuse_all
 
 ENDINGS_SHOWN = 3
 NUMBER = re.compile(r"[+-]?\d{1,18}")
-LABELLED = re.compile(r"(?P<path>.*\S)(?:\t\s*| )(?P<labels>[+-]?\d{1,18}(?:,\d{1,18})*)")
-"""A list's line: the path, which may hold spaces, and a label or several."""
+LABELLED = re.compile(rf"(?P<path>.*\S)(?:\t\s*| )(?P<labels>{NO_CLASS}|[+-]?\d{{1,18}}(?:,\d{{1,18}})*)")
+"""A list's line: the path, which may hold spaces, and a label, several, or NO_CLASS."""
 
 
 class Clip(NamedTuple):
@@ -27,7 +28,7 @@ class Clip(NamedTuple):
     name: str
     """The path as the input has it: relative to its folder, or as the list writes it."""
     classes: tuple[str, ...]
-    """Class names, or label numbers as text; more than one where a video has several."""
+    """Class names, or label numbers as text: one, several, or () of a video that shows none of the classes."""
     split: str
     """train, val or test; empty where the input does not say."""
     place: str
@@ -72,7 +73,10 @@ def read_inputs(paths: list[Path]) -> Source:
     unsplit = next((clip for clip in clips if not clip.split), None)
     if unsplit and any(clip.split for clip in clips):
         raise ValueError(f"{unsplit.place}: names no split, and other rows do; name one in each row, or in none")
-    return Source(clips, all(NUMBER.fullmatch(name) for clip in clips for name in clip.classes), [])
+    names = [name for clip in clips for name in clip.classes]
+    if not names:
+        raise ValueError(f"{' '.join(map(str, paths))}: no video is of a class: each line says {NO_CLASS}")
+    return Source(clips, all(map(NUMBER.fullmatch, names)), _classless(clips))
 
 
 def read_folder(folder: Path) -> Source:
@@ -151,6 +155,14 @@ def split_of_name(path: Path) -> str:
     return found.pop()
 
 
+def _classless(clips: list[Clip]) -> list[str]:
+    """What it means that videos show none of the classes, if any does."""
+    number = sum(not clip.classes for clip in clips)
+    if not number:
+        return []
+    return [f"{count(number, 'video')} with the label {NO_CLASS}: the config is for several classes per video, or none"]
+
+
 Row = tuple[str, tuple[str, ...], str, str]
 """Path as written, classes, split, place."""
 
@@ -162,9 +174,13 @@ def _list_rows(path: Path, mistakes: list[str]) -> Iterator[Row]:
             continue
         match = LABELLED.fullmatch(line)
         if match is None or "\0" in line:
-            mistakes.append(f"{place}: expected 'path label', or 'path 3,7' for several classes, got {line[:200]!r}")
+            mistakes.append(
+                f"{place}: expected 'path label', 'path 3,7' for several classes, or 'path {NO_CLASS}', "
+                f"got {line[:200]!r}"
+            )
             continue
-        yield match["path"], tuple(dict.fromkeys(str(int(label)) for label in match["labels"].split(","))), "", place
+        labels = [] if match["labels"] == NO_CLASS else match["labels"].split(",")
+        yield match["path"], tuple(dict.fromkeys(str(int(label)) for label in labels)), "", place
 
 
 def _csv_rows(path: Path, mistakes: list[str]) -> Iterator[Row]:

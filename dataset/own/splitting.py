@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+CLASSLESS = -1  # the stratum of clips that show none of the classes
 SAME = 9  # decimal places to which two sums of squares are compared
 
 
@@ -31,9 +32,9 @@ def split_clips(keys: Sequence[str], strata: Sequence[int], shares: Sequence[flo
 
 
 def rarest_classes(labels: Sequence[tuple[int, ...]]) -> list[int]:
-    """The class of each clip that the fewest clips have; of equal ones the lower."""
+    """The class of each clip that the fewest clips have; of equal ones the lower; CLASSLESS if it has none."""
     counts = Counter(label for clip in labels for label in clip)
-    return [min(clip, key=lambda label: (counts[label], label)) for clip in labels]
+    return [min(clip, key=lambda label: (counts[label], label), default=CLASSLESS) for clip in labels]
 
 
 def place_groups(groups: Sequence[Counter[int]], shares: Sequence[float], seed: int) -> list[int]:
