@@ -32,6 +32,9 @@ from datareader.decode import decode_pkl
 from datareader.nal_units import H264, Hevc
 from datareader.records import read_list
 from dataset.kinetics.annotations import read_annotations
+from dataset.list_files import read_label_file
+from dataset.own.labels import number_classes
+from dataset.own.sources import read_inputs
 from evaluation.files import Features, ResultFiles, WindowFeatures
 from evaluation.predictions import Prediction, read_class_names
 from evaluation.runs import read_run
@@ -293,6 +296,11 @@ def _read_any_list(path: Path) -> None:
         raise problem
 
 
+def _read_own(path: Path) -> None:
+    """As make_dataset.py does, before it opens a video."""
+    number_classes(read_inputs([path]), None)
+
+
 def _results() -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         files = ResultFiles(Path(folder), "result", ["a", "b"])
@@ -365,6 +373,15 @@ TARGETS = {
     "yaml": Target(_read(load_config, "config.yaml"), functools.partial(_configs, "tsn.yaml"), YAML_TOKENS),
     "list": Target(_read(_read_any_list), lambda: [b"a.mp4 1\nb c.mp4 0,2\n# x\n", b"d.mp4\t0\ne.pkl\n"], LIST_TOKENS),
     "labels": Target(_read(lambda path: read_class_names(path, 2)), lambda: [b"red\ngreen\n", b"a\r\nb"], LIST_TOKENS),
+    "label file": Target(_read(read_label_file), lambda: [b"red\ngreen\n", b"a\r\nb"], LIST_TOKENS),
+    "own list": Target(
+        _read(_read_own, "own.list"), lambda: [b"a.mp4 1\nb c.mp4 0,2\n# x\n", b"d.mp4\tnone\ne.mp4 1\n"], LIST_TOKENS
+    ),
+    "own csv": Target(
+        _read(_read_own, "own.csv"),
+        lambda: [b"path,class,split\na.mp4,red,train\n\"b,c.mp4\",red;green,val\n", b"a.mp4,red\nb.mp4,blue\n"],
+        CSV_TOKENS,
+    ),
     "annotations": Target(
         _read(read_annotations, "train.csv"),
         lambda: [b"label,youtube_id,time_start,time_end,split\nred,abc,1,11,train\n", b"youtube_id\nabc\n"],
