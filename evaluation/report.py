@@ -13,7 +13,6 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from evaluation import plots
 from evaluation.calibration import calibration_curve
 from evaluation.curves import Curve, area_under_roc, best_f1, best_youden
 from evaluation.files import write_text
@@ -78,6 +77,8 @@ class Report:
         write_text(path, page)
 
     def _content(self) -> dict[str, Any]:
+        from evaluation import plots  # half a second, for those who want a report
+
         summary = self.summary
         names = all_class_names(self.class_names, len(summary.classes))
         readable = [one for one in self.predictions if not one.problem]

@@ -1,14 +1,14 @@
-"""Pictures with writing on them: captions on frames, sheets of heat maps."""
+"""Pictures with writing on them: captions on frames, sheets of heat maps.
+
+matplotlib, which has the font and the colours, takes half a second to import: it is when something is drawn.
+"""
 
 import functools
 
-import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from common.console import printable
-from evaluation.plots import CHINESE_FONTS
 
 SHEET_COLUMNS = 8
 SHEET_CELL_PX = 224
@@ -39,7 +39,9 @@ def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Imag
         maps: float (T, H, W), 0 to 1.
         caption: the line on top.
     """
-    colours = matplotlib.colormaps["turbo"](maps)[..., :3] * 255
+    from matplotlib import colormaps
+
+    colours = colormaps["turbo"](maps)[..., :3] * 255
     shares = HEAT_SHARE * maps[..., None]
     heated = (frames * (1 - shares) + colours * shares).astype(np.uint8)
     num_columns = min(len(frames), SHEET_COLUMNS)
@@ -64,5 +66,9 @@ def font_of(size_px: int, text: str) -> ImageFont.FreeTypeFont:
 
 @functools.cache
 def _font_file(size_px: int, is_chinese: bool) -> ImageFont.FreeTypeFont:
+    from matplotlib import font_manager
+
+    from evaluation.plots import CHINESE_FONTS
+
     name = CHINESE_FONTS[0] if is_chinese and CHINESE_FONTS else "DejaVu Sans"
     return ImageFont.truetype(font_manager.findfont(name), size_px)  # upright and of regular weight

@@ -21,7 +21,6 @@ from datareader.records import RecordList
 from datareader.stream import PlayedFrame, Window, is_address, play, windows
 from datareader.video import VideoError
 from distributed.signals import StopRequest
-from evaluation import plots
 from evaluation.files import UNSAID_SETTINGS, WindowFeatures, write_json
 from evaluation.predictions import NOTHING, Prediction, class_name, describe, sort_classes
 from inference.drawing import Illustrator
@@ -178,6 +177,8 @@ class Timeline:
 
     def draw(self) -> None:
         """Draw the classes that are the best of some window, beside the JSON file."""
+        from evaluation import plots  # half a second, for those who want a picture
+
         strongest: dict[int, float] = {}
         for prediction in self._predictions:
             best = int(prediction.class_ids[0])

