@@ -10,6 +10,8 @@ from typing import NamedTuple
 import paddle
 from paddle import nn
 
+from models.depthwise import DepthwiseConv2D
+
 STEM_CHANNELS, TOP_CHANNELS = 32, 1280
 CHANNEL_DIVISOR = 8
 
@@ -68,7 +70,7 @@ class EfficientNetLite(nn.Layer):
     def __init__(self, num_layers: int = 0, in_channels: int = 3, data_format: str = "NCHW"):
         super().__init__()
         self.num_features = TOP_CHANNELS
-        self.conv_stem = _conv(in_channels, STEM_CHANNELS, 3, 2, data_format=data_format)
+        self.conv_stem = _conv(in_channels, STEM_CHANNELS, 3, 2, data_format)
         self.bn0 = _batch_norm(STEM_CHANNELS, data_format)
         self.relu = nn.ReLU6()
         blocks, last_channels, self.stage_ends = [], STEM_CHANNELS, []
@@ -78,7 +80,7 @@ class EfficientNetLite(nn.Layer):
                 last_channels = stage.channels
             self.stage_ends.append(len(blocks))
         self.blocks = nn.Sequential(*blocks)
-        self.conv_head = _conv(last_channels, TOP_CHANNELS, 1, data_format=data_format)
+        self.conv_head = _conv(last_channels, TOP_CHANNELS, 1, 1, data_format)
         self.bn1 = _batch_norm(TOP_CHANNELS, data_format)
         self.avgpool = nn.AdaptiveAvgPool2D(1, data_format=data_format)
 
@@ -111,11 +113,11 @@ class Block(nn.Layer):
         inner = in_channels * stage.expansion
         self.has_shortcut = stride == 1 and in_channels == stage.channels
         if stage.expansion != 1:
-            self.expand_conv = _conv(in_channels, inner, 1, data_format=data_format)
+            self.expand_conv = _conv(in_channels, inner, 1, 1, data_format)
             self.bn0 = _batch_norm(inner, data_format)
-        self.depthwise_conv = _conv(inner, inner, stage.kernel_size, stride, inner, data_format)
+        self.depthwise_conv = DepthwiseConv2D(inner, stage.kernel_size, stride, data_format)
         self.bn1 = _batch_norm(inner, data_format)
-        self.project_conv = _conv(inner, stage.channels, 1, data_format=data_format)
+        self.project_conv = _conv(inner, stage.channels, 1, 1, data_format)
         self.bn2 = _batch_norm(stage.channels, data_format)
         self.relu = nn.ReLU6()
         self.expands = stage.expansion != 1
@@ -127,12 +129,8 @@ class Block(nn.Layer):
         return out + x if self.has_shortcut else out
 
 
-def _conv(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, data_format: str = "NCHW"
-) -> nn.Conv2D:
-    return nn.Conv2D(
-        in_channels, out_channels, kernel_size, stride, "SAME", groups=groups, bias_attr=False, data_format=data_format
-    )
+def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, data_format: str) -> nn.Conv2D:
+    return nn.Conv2D(in_channels, out_channels, kernel_size, stride, "SAME", bias_attr=False, data_format=data_format)
 
 
 def _batch_norm(channels: int, data_format: str) -> nn.BatchNorm2D:
