@@ -27,9 +27,9 @@ class DepthwiseConv2D(nn.Conv2D):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(N, channels, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)), or their NHWC forms."""
-        is_plain = paddle.in_dynamic_mode() and x.place.is_cpu_place() and self._data_format == "NCHW"
-        if is_plain and x.dtype == self.weight.dtype == paddle.float32:
-            return _Convolution.apply(x, self.weight, self._stride[0])
+        if self._data_format == "NCHW" and paddle.in_dynamic_mode() and paddle.get_device() == "cpu":
+            if x.place.is_cpu_place() and x.dtype == self.weight.dtype == paddle.float32:
+                return _Convolution.apply(x, self.weight, self._stride[0])
         return super().forward(x)
 
 

@@ -26,6 +26,7 @@ from models.registry import create_model
 from models.weights import load_weights, read_weights
 from models.weights.names import NAMINGS
 from torch_files import save
+from training.checkpoint import load_training_arrays
 
 NUM_CLASSES = 5
 
@@ -121,6 +122,17 @@ def test_training_takes_the_installed_package_and_tells_of_other_pixels(extra, p
     assert trained.description() == "EfficientNet-Lite0 in the names of this project"
     (said, *_) = infer.main([f"--weights={tmp_path / 'run' / 'TSN_epoch0'}", f"--save_dir={tmp_path}"])
     assert np.isfinite(said.probabilities).all()
+
+
+def test_a_run_that_goes_on_ends_the_same_to_the_bit(small_set, tmp_path):
+    flags = [*small_flags(small_set, TRAIN__epoch=2), *LITE_FLAGS, "--valid_interval=0"]
+    train.main([*flags, "--pretrain=none", f"--save_dir={tmp_path / 'whole'}"])
+    train.main([*flags, f"--save_dir={tmp_path / 'rest'}", f"--resume={tmp_path / 'whole' / 'TSN_epoch0'}"])
+    whole, rest = (load_training_arrays(tmp_path / run / "TSN_epoch1") for run in ("whole", "rest"))
+    assert whole.keys() == rest.keys()
+    assert all(np.array_equal(whole[name], rest[name]) for name in whole)
+    whole, rest = (read_weights(tmp_path / run / "TSN_epoch1").arrays for run in ("whole", "rest"))
+    assert all(np.array_equal(whole[name], rest[name]) for name in whole)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

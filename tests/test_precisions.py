@@ -213,7 +213,9 @@ def signal_stack() -> tuple:
 @pytest.mark.skipif(sys.platform != "linux", reason="the stack for signals is asked of Linux")
 def test_engines_that_come_and_go_leave_the_stack_for_signals_alone(int8_exports):
     """On AMX each core of OpenVINO changes it, and the next signal after the last has gone kills the process."""
-    open_exported(int8_exports["openvino"][0], Running(1, precision="int8"))  # the core of the process, if it is the first
+    open_exported(
+        int8_exports["openvino"][0], Running(1, precision="int8")
+    )  # the core of the process, if it is the first
     before = signal_stack()
     engines = [open_exported(int8_exports["openvino"][0], Running(1, precision="int8")) for _ in range(3)]
     del engines[0], engines[0], engines[0]
