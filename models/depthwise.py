@@ -12,7 +12,7 @@ class DepthwiseConv2D(nn.Conv2D):
     """A filter for each channel, with the padding that TensorFlow calls "SAME", without bias.
 
     On a CPU it computes float32 pictures of "NCHW" by models/depthwise_kernels.py, with the same numbers up to
-    rounding, in a fifth of the time; everything else, and what is exported, is Paddle's.
+    rounding, in a quarter of the time; everything else, and what is exported, is Paddle's.
 
     Args:
         channels: of the pictures, and as many filters.
