@@ -27,10 +27,14 @@ class DepthwiseConv2D(nn.Conv2D):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(N, channels, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)), or their NHWC forms."""
-        if self._data_format == "NCHW" and paddle.in_dynamic_mode() and paddle.get_device() == "cpu":
-            if x.place.is_cpu_place() and x.dtype == self.weight.dtype == paddle.float32:
-                return _Convolution.apply(x, self.weight, self._stride[0])
+        if self._data_format == "NCHW" and paddle.get_device() == "cpu" and _is_float32_on_cpu(x, self.weight):
+            return _Convolution.apply(x, self.weight, self._stride[0])
         return super().forward(x)
+
+
+@paddle.jit.not_to_static  # while a model is exported: there are no numbers yet
+def _is_float32_on_cpu(x: paddle.Tensor, weight: paddle.Tensor) -> bool:
+    return isinstance(x, paddle.Tensor) and x.place.is_cpu_place() and x.dtype == weight.dtype == paddle.float32
 
 
 class _Convolution(PyLayer):
