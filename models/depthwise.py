@@ -29,7 +29,7 @@ class DepthwiseConv2D(nn.Conv2D):
         """(N, channels, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)), or their NHWC forms."""
         if self._data_format == "NCHW" and paddle.get_device() == "cpu" and _is_float32_on_cpu(x, self.weight):
             return _Convolution.apply(x, self.weight, self._stride[0])
-        return super().forward(x)
+        return nn.Conv2D.forward(self, x)  # Paddle 2.6 exports no super()
 
 
 @paddle.jit.not_to_static  # while a model is exported: there are no numbers yet
