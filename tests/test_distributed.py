@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 import infer
+import peer_networks
 import test as test_verb
 import train
 from config import load_config
-from conftest import small_flags, write_multi_label_lists
+from conftest import NUM_CLASSES, small_flags, write_multi_label_lists
 from datareader.build import build_loader, build_records
 from distributed.ranks import Ranks, check_port, start
+from torch_files import save
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch"]
@@ -72,6 +74,11 @@ def jobs(small_set, trained, lists, tmp_path_factory) -> list[list]:
     flags += ["-o", f"TRAIN.filelist={several / 'train.list'}"]
     found.append(["train", [*flags, f"--pretrain={trained}", "--save_dir={out}/several"]])
     found.append(["test", [*flags, f"--weights={trained}"]])
+    arrays = peer_networks.efficientnet_lite_arrays(0, NUM_CLASSES, seed=0)
+    weights = save(tmp_path_factory.mktemp("lite") / "lite.pth", arrays, legacy=True)
+    flags = [*small_flags(small_set, **settings), f"--pretrain={weights}", "--log_interval=1", "--save_dir={out}/lite"]
+    flags += ["-o", "MODEL.backbone=efficientnet_lite", "-o", "MODEL.num_layers=0", "--valid_interval=0"]
+    found.append(["train", flags])
     return found
 
 
@@ -121,7 +128,15 @@ def test_two_processes_train_as_one_with_the_whole_batch(by_one, by_two):
     (valid,), (expected,) = ([row for row in rows if row["event"] == "valid"] for rows in (ours, theirs))
     assert valid["confusion_matrix"] == expected["confusion_matrix"]
     assert sum(map(sum, valid["confusion_matrix"])) == valid["num_videos"] == 7
-    assert by_two[2].count("training finished  Loss") == 2, "only rank 0 speaks on the console, in either run"
+    assert by_two[2].count("training finished  Loss") == 3, "only rank 0 speaks on the console, in any run"
+
+
+def test_two_processes_train_depthwise_convolutions_as_one(by_one, by_two):
+    ours, theirs = ([row for row in metrics(out / "lite") if row["event"] == "train"] for out in (by_two[0], by_one[0]))
+    assert len(ours) == len(theirs) == 3
+    for row, expected in zip(ours, theirs, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert 0 < row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)
 
 
 def test_two_processes_score_several_classes_of_a_video_as_one(by_one, by_two):
