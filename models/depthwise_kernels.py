@@ -25,39 +25,20 @@ def _compiled(function: Callable) -> Callable:
 
 
 @_compiled
-def _spread(plane, phases, stride, top, left, width):
-    """A plane into its phases, whose padding stays as it is."""
-    for row in range(plane.shape[0]):
-        place, phase = (row + top) // stride * width, (row + top) % stride * stride
-        for column in range(stride):
-            first = (column - left) % stride
-            source = plane[row, first::stride]
-            start = place + (first + left) // stride
-            target = phases[phase + column, start : start + len(source)]
-            for index in range(len(source)):
-                target[index] = source[index]
-
-
-@_compiled
-def _collect(phases, plane, stride, top, left, width):
-    """The way back: phases into the plane, without the padding."""
-    for row in range(plane.shape[0]):
-        place, phase = (row + top) // stride * width, (row + top) % stride * stride
-        for column in range(stride):
-            first = (column - left) % stride
-            target = plane[row, first::stride]
-            start = place + (first + left) // stride
-            source = phases[phase + column, start : start + len(target)]
-            for index in range(len(target)):
-                target[index] = source[index]
-
-
-@_compiled
 def _layout(out_height, out_width, size, stride):
-    """The width of a phase's rows, the length of a tap's run, and phases of zeros."""
+    """Phases of zeros, (stride * stride, rows, columns), and the length of a tap's run."""
     reach = (size - 1) // stride
-    width = out_width + reach
-    return width, (out_height - 1) * width + out_width, np.zeros((stride**2, (out_height + reach) * width), np.float32)
+    phases = np.zeros((stride**2, out_height + reach, out_width + reach), np.float32)
+    return phases, (out_height - 1) * phases.shape[2] + out_width
+
+
+@_compiled
+def _shared(plane, phases, phase, stride, top, left):
+    """The pixels of a phase, two views of one shape: where they are in the plane, and where in the phase."""
+    row, column = (phase // stride - top) % stride, (phase % stride - left) % stride
+    in_plane = plane[row::stride, column::stride]
+    row, column = (row + top) // stride, (column + left) // stride
+    return in_plane, phases[phase, row : row + in_plane.shape[0], column : column + in_plane.shape[1]]
 
 
 @_compiled
@@ -72,16 +53,18 @@ def convolve(x, weight, out, stride, top, left):
         top, left: zeros above and to the left of a picture; as many as are needed are below and to the right.
     """
     size, (out_height, out_width) = weight.shape[2], out.shape[2:]
-    width, length, phases = _layout(out_height, out_width, size, stride)
-    run = np.empty(length, np.float32)
+    phases, length = _layout(out_height, out_width, size, stride)
+    width, flat, run = phases.shape[2], phases.reshape(stride**2, -1), np.empty(length, np.float32)
     for picture in range(x.shape[0]):
         for channel in range(x.shape[1]):
-            _spread(x[picture, channel], phases, stride, top, left, width)
+            for phase in range(stride**2):
+                in_plane, in_phase = _shared(x[picture, channel], phases, phase, stride, top, left)
+                in_phase[:] = in_plane
             run[:] = 0
             for i in range(size):
                 for j in range(size):
                     start, factor = i // stride * width + j // stride, weight[channel, 0, i, j]
-                    source = phases[i % stride * stride + j % stride, start : start + length]
+                    source = flat[i % stride * stride + j % stride, start : start + length]
                     for index in range(length):
                         run[index] += factor * source[index]
             for row in range(out_height):
@@ -92,12 +75,16 @@ def convolve(x, weight, out, stride, top, left):
 def convolve_gradients(x, weight, out_grad, x_grad, weight_grad, stride, top, left):
     """Fill `x_grad` and `weight_grad` with the gradients; shapes and other arguments are those of `convolve`."""
     size, (out_height, out_width) = weight.shape[2], out_grad.shape[2:]
-    width, length, phases = _layout(out_height, out_width, size, stride)
-    grads, run = np.zeros_like(phases), np.zeros(length, np.float32)  # between two rows the run's gradient is 0
+    phases, length = _layout(out_height, out_width, size, stride)
+    width, grads = phases.shape[2], np.zeros_like(phases)
+    flat, flat_grads = phases.reshape(stride**2, -1), grads.reshape(stride**2, -1)
+    run = np.zeros(length, np.float32)  # between two rows its gradient is 0
     weight_grad[:] = 0
     for picture in range(x.shape[0]):
         for channel in range(x.shape[1]):
-            _spread(x[picture, channel], phases, stride, top, left, width)
+            for phase in range(stride**2):
+                in_plane, in_phase = _shared(x[picture, channel], phases, phase, stride, top, left)
+                in_phase[:] = in_plane
             for row in range(out_height):
                 run[row * width : row * width + out_width] = out_grad[picture, channel, row]
             grads[:] = 0
@@ -105,10 +92,12 @@ def convolve_gradients(x, weight, out_grad, x_grad, weight_grad, stride, top, le
                 for j in range(size):
                     start, factor = i // stride * width + j // stride, weight[channel, 0, i, j]
                     phase = i % stride * stride + j % stride
-                    source, target = phases[phase, start : start + length], grads[phase, start : start + length]
+                    source, target = flat[phase, start : start + length], flat_grads[phase, start : start + length]
                     total = np.float32(0)
                     for index in range(length):
                         total += run[index] * source[index]
                         target[index] += factor * run[index]
                     weight_grad[channel, 0, i, j] += total
-            _collect(grads, x_grad[picture, channel], stride, top, left, width)
+            for phase in range(stride**2):
+                in_plane, in_phase = _shared(x_grad[picture, channel], grads, phase, stride, top, left)
+                in_plane[:] = in_phase
