@@ -24,7 +24,7 @@ def class_maps(model: nn.Layer, frames: paddle.Tensor, class_ids: list[int]) -> 
     """
     model.eval()
     snippets, seg_num = model.snippets(frames)
-    maps = model.backbone.feature_maps(snippets)
+    maps = model.feature_maps(snippets, seg_num)
     if model.channels_last:
         maps = maps.transpose([0, 3, 1, 2])
     weights = model.fc.weight.t()[paddle.to_tensor(class_ids)]

@@ -86,18 +86,32 @@ class EfficientNetLite(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """float32 (N, in_channels, H, W), or (N, H, W, in_channels) for NHWC -> float32 (N, num_features)."""
-        return self.avgpool(self.feature_maps(images)).flatten(1)
+        return self.pool(self.feature_maps(images))
 
     def feature_maps(self, images: paddle.Tensor) -> paddle.Tensor:
         """What the average is taken of: float32 (N, num_features, H / 32, W / 32), or its NHWC form."""
-        x = self.blocks(self.relu(self.bn0(self.conv_stem(images))))
+        return self.top(self.blocks(self.stem(images)))
+
+    def stem(self, images: paddle.Tensor) -> paddle.Tensor:
+        """What the first block gets."""
+        return self.relu(self.bn0(self.conv_stem(images)))
+
+    def block_stages(self) -> list[list[nn.Layer]]:
+        """The blocks of each stage; those that are `is_residual` take a second input, for their convolutions alone."""
+        starts = [0, *self.stage_ends[:-1]]
+        return [list(self.blocks)[start:end] for start, end in zip(starts, self.stage_ends, strict=True)]
+
+    def top(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The last block's output -> the feature maps."""
         return self.relu(self.bn1(self.conv_head(x)))
+
+    def pool(self, maps: paddle.Tensor) -> paddle.Tensor:
+        """Feature maps -> features, float32 (N, num_features)."""
+        return self.avgpool(maps).flatten(1)
 
     def stages(self) -> list[list[nn.Layer]]:
         """The parts of the network, the stem first."""
-        starts = [0, *self.stage_ends[:-1]]
-        blocks = [list(self.blocks)[start:end] for start, end in zip(starts, self.stage_ends, strict=True)]
-        return [[self.conv_stem, self.bn0], *blocks, [self.conv_head, self.bn1]]
+        return [[self.conv_stem, self.bn0], *self.block_stages(), [self.conv_head, self.bn1]]
 
 
 class Block(nn.Layer):
@@ -111,7 +125,7 @@ class Block(nn.Layer):
     def __init__(self, in_channels: int, stage: Stage, stride: int, data_format: str):
         super().__init__()
         inner = in_channels * stage.expansion
-        self.has_shortcut = stride == 1 and in_channels == stage.channels
+        self.is_residual = stride == 1 and in_channels == stage.channels
         if stage.expansion != 1:
             self.expand_conv = _conv(in_channels, inner, 1, 1, data_format)
             self.bn0 = _batch_norm(inner, data_format)
@@ -122,11 +136,13 @@ class Block(nn.Layer):
         self.relu = nn.ReLU6()
         self.expands = stage.expansion != 1
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        out = self.relu(self.bn0(self.expand_conv(x))) if self.expands else x
+    def forward(self, x: paddle.Tensor, seen: paddle.Tensor | None = None) -> paddle.Tensor:
+        """x goes the shortcut's way, `seen` through the convolutions; None: x too."""
+        out = x if seen is None else seen
+        out = self.relu(self.bn0(self.expand_conv(out))) if self.expands else out
         out = self.relu(self.bn1(self.depthwise_conv(out)))
         out = self.bn2(self.project_conv(out))
-        return out + x if self.has_shortcut else out
+        return out + x if self.is_residual else out
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, data_format: str) -> nn.Conv2D:

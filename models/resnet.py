@@ -28,6 +28,7 @@ class BasicBlock(nn.Layer):
     """Two 3x3 convolutions (ResNet-18 and 34)."""
 
     expansion = 1
+    is_residual = True
 
     def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None, data_format: str):
         super().__init__()
@@ -38,8 +39,9 @@ class BasicBlock(nn.Layer):
         self.relu = nn.ReLU()
         self.downsample = downsample
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
+    def forward(self, x: paddle.Tensor, seen: paddle.Tensor | None = None) -> paddle.Tensor:
+        """x goes the shortcut's way, `seen` through the convolutions; None: x too."""
+        out = self.relu(self.bn1(self.conv1(x if seen is None else seen)))
         out = self.bn2(self.conv2(out))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
@@ -48,6 +50,7 @@ class Bottleneck(nn.Layer):
     """1x1, 3x3 and 1x1 convolutions (ResNet-50 and deeper)."""
 
     expansion = 4
+    is_residual = True
 
     def __init__(self, in_channels: int, channels: int, stride: int, downsample: nn.Layer | None, data_format: str):
         super().__init__()
@@ -60,8 +63,9 @@ class Bottleneck(nn.Layer):
         self.relu = nn.ReLU()
         self.downsample = downsample
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
+    def forward(self, x: paddle.Tensor, seen: paddle.Tensor | None = None) -> paddle.Tensor:
+        """As `BasicBlock.forward`."""
+        out = self.relu(self.bn1(self.conv1(x if seen is None else seen)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
@@ -96,12 +100,27 @@ class ResNet(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """float32 (N, in_channels, H, W), or (N, H, W, in_channels) for NHWC -> float32 (N, num_features)."""
-        return self.avgpool(self.feature_maps(images)).flatten(1)
+        return self.pool(self.feature_maps(images))
 
     def feature_maps(self, images: paddle.Tensor) -> paddle.Tensor:
         """What the average is taken of: float32 (N, num_features, H / 32, W / 32), or its NHWC form."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.top(self.layer4(self.layer3(self.layer2(self.layer1(self.stem(images))))))
+
+    def stem(self, images: paddle.Tensor) -> paddle.Tensor:
+        """What the first block gets."""
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
+
+    def block_stages(self) -> list[list[nn.Layer]]:
+        """The blocks of each stage; those that are `is_residual` take a second input, for their convolutions alone."""
+        return [list(stage) for stage in (self.layer1, self.layer2, self.layer3, self.layer4)]
+
+    def top(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The last block's output -> the feature maps: nothing is between them here."""
+        return x
+
+    def pool(self, maps: paddle.Tensor) -> paddle.Tensor:
+        """Feature maps -> features, float32 (N, num_features)."""
+        return self.avgpool(maps).flatten(1)
 
     def stages(self) -> list[list[nn.Layer]]:
         """The parts of the network, the stem first."""

@@ -50,10 +50,14 @@ class TSN(nn.Layer):
         """uint8 (N, T, 3, H, W), T = seg_num * seglen -> logits, float32 (N, K).
 
         Args:
-            keep: float32 (N, num_features), factors on the features: dropout, while it is trained.
+            keep: float32 (N, *dropout_shape(seg_num)), factors on the features: dropout, while it is trained.
         """
         features = self.features(frames)
         return self.fc(features if keep is None else features * keep)
+
+    def dropout_shape(self, seg_num: int) -> tuple[int, ...]:
+        """The shape of what dropout works on, for each clip: its averaged features."""
+        return (self.backbone.num_features,)
 
     def probabilities(self, logits: paddle.Tensor) -> paddle.Tensor:
         """float32 (N, K) -> the same: softmax, or sigmoid of each where a clip may have several classes."""
@@ -61,8 +65,17 @@ class TSN(nn.Layer):
 
     def features(self, frames: paddle.Tensor) -> paddle.Tensor:
         """uint8 (N, T, 3, H, W) -> features averaged over the segments, float32 (N, num_features)."""
+        return self.segment_features(frames).mean(axis=1)
+
+    def segment_features(self, frames: paddle.Tensor) -> paddle.Tensor:
+        """uint8 (N, T, 3, H, W) -> features of each segment, float32 (N, seg_num, num_features)."""
         snippets, seg_num = self.snippets(frames)
-        return self.backbone(snippets).reshape([-1, seg_num, self.backbone.num_features]).mean(axis=1)
+        features = self.backbone.pool(self.feature_maps(snippets, seg_num))
+        return features.reshape([-1, seg_num, self.backbone.num_features])
+
+    def feature_maps(self, snippets: paddle.Tensor, seg_num: int) -> paddle.Tensor:
+        """What `snippets` gives -> the backbone's feature maps; each snippet is seen for itself."""
+        return self.backbone.feature_maps(snippets)
 
     def snippets(self, frames: paddle.Tensor) -> tuple[paddle.Tensor, int]:
         """What the backbone gets of uint8 (N, T, 3, H, W), and the number of segments.

@@ -204,6 +204,7 @@ def build_learner(
             f"TRAIN.accumulate_steps is {train.accumulate_steps}, but each of {ranks.num_ranks} ranks has {share} of a "
             f"step's {count(train.batch_size, 'video')}; lower it to {share}, or raise batch_size"
         )
+    dropped = model.dropout_shape(train.seg_num or config.model.seg_num)
     freeze_stages(model, train.frozen_stages)
     if train.sync_bn and ranks.num_ranks > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -226,7 +227,7 @@ def build_learner(
         accumulate_steps=train.accumulate_steps,
         still_norms=still_norms(model, train.freeze_bn, train.frozen_stages),
         mixing=_build_mixing(config, seed),
-        dropout=Dropout(train.dropout, model.backbone.num_features, seed) if train.dropout else None,
+        dropout=Dropout(train.dropout, dropped, seed) if train.dropout else None,
     )
 
 
