@@ -5,12 +5,14 @@ from whose companions the ImageNet weights come.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import paddle
 from paddle import nn
 
 from models.depthwise import DepthwiseConv2D
+from models.layout import LayerPlace, block_places
 
 STEM_CHANNELS, TOP_CHANNELS = 32, 1280
 CHANNEL_DIVISOR = 8
@@ -151,3 +153,16 @@ def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, da
 
 def _batch_norm(channels: int, data_format: str) -> nn.BatchNorm2D:
     return nn.BatchNorm2D(channels, momentum=0.99, epsilon=1e-3, data_format=data_format)
+
+
+def layer_places(number: int) -> Iterator[LayerPlace]:
+    """The places of a network's layers; those of Lite1 and Lite2 are alike but for their channels."""
+    stages = stages_of(number)
+    yield LayerPlace("stem")
+    for block in block_places(number, [stage.num_blocks for stage in stages]):
+        stage = stages[block.stage - 1]
+        if stage.expansion != 1:
+            yield LayerPlace("expand", block)
+        yield LayerPlace("depthwise", block)
+        yield LayerPlace("project", block, channels=stage.channels)
+    yield LayerPlace("top")

@@ -4,8 +4,12 @@ Layer names are those of paddle.vision and torchvision (`layer1.0.conv1.weight`)
 convolution, as both of them and the original have it.
 """
 
+from collections.abc import Iterator
+
 import paddle
 from paddle import nn
+
+from models.layout import LayerPlace, block_places
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 STAGE_BLOCKS = {
@@ -140,3 +144,13 @@ def _stage(
     blocks = [block(in_channels, channels, stride, downsample, data_format)]
     blocks += [block(out_channels, channels, 1, None, data_format) for _ in range(num_blocks - 1)]
     return nn.Sequential(*blocks)
+
+
+def layer_places(num_layers: int) -> Iterator[LayerPlace]:
+    """The places of a network's layers."""
+    yield LayerPlace("stem")
+    for block in block_places(num_layers, STAGE_BLOCKS[num_layers]):
+        for index in range(2 if num_layers < 50 else 3):
+            yield LayerPlace("branch", block, index)
+        if block.index == 0 and (block.stage > 1 or num_layers >= 50):
+            yield LayerPlace("shortcut", block)

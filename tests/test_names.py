@@ -12,7 +12,6 @@ from formula_weights import original_variables
 from models.backbones import BACKBONES
 from models.registry import create_model
 from models.weights import load_weights, read_weights
-from models.weights.families import FAMILIES
 from models.weights.names import NAMINGS, OURS, find_naming, rename_table, tensor_names
 from torch_files import save
 
@@ -108,7 +107,7 @@ def shapes_of(naming, num_layers: int) -> dict[str, list[int]]:
 
 EVERY_NAMING = {f"our {family}": naming for family, naming in OURS.items()} | NAMINGS
 EVERY_NETWORK = [
-    (name, num_layers) for name, naming in EVERY_NAMING.items() for num_layers in FAMILIES[naming.family].sizes
+    (name, num_layers) for name, naming in EVERY_NAMING.items() for num_layers in BACKBONES[naming.family].sizes
 ]
 
 
@@ -131,5 +130,5 @@ def test_a_table_goes_both_ways(name, num_layers):
 
 
 def test_config_backbones_and_weights_know_the_same_networks():
-    assert SIZES == {name: tuple(family.sizes) for name, family in FAMILIES.items()}
-    assert SIZES.keys() == BACKBONES.keys() == OURS.keys()
+    assert SIZES == {name: tuple(backbone.sizes) for name, backbone in BACKBONES.items()}
+    assert SIZES.keys() == OURS.keys()

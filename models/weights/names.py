@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from models.weights.families import FAMILIES, Block, Layer
+from models.backbones import BACKBONES
+from models.layout import BlockPlace, LayerPlace
 
 PADDLE_BATCH_NORM = (".weight", ".bias", "._mean", "._variance")
 TORCH_BATCH_NORM = (".weight", ".bias", ".running_mean", ".running_var")
@@ -29,14 +30,14 @@ class Naming(NamedTuple):
 
     title: str
     """Whose names these are, for messages."""
-    block: Callable[[Block], str]
+    block: Callable[[BlockPlace], str]
     """The name of a block."""
     parts: dict[str, tuple[str, str]]
-    """Part of a network, as models/weights/families.py has them -> places of a convolution and of its batch norm."""
+    """Part of a network, as its `layer_places` has them -> places of a convolution and of its batch norm."""
     head: tuple[str, str]
     """Weight and bias of the last layer."""
     family: str = "resnet"
-    """A key of FAMILIES."""
+    """A key of BACKBONES."""
     convolution: str = ".weight"
     """What follows a convolution's place."""
     batch_norm: tuple[str, str, str, str] = PADDLE_BATCH_NORM
@@ -47,15 +48,15 @@ class Naming(NamedTuple):
     """image_mean and image_std that all weights of these names were trained with; None: they had several."""
 
 
-def _layer_and_index(block: Block) -> str:
+def _layer_and_index(block: BlockPlace) -> str:
     return f"layer{block.stage}.{block.index}"
 
 
-def _flat(block: Block) -> str:
+def _flat(block: BlockPlace) -> str:
     return f"blocks.{block.position}"
 
 
-def _stage_and_letter(block: Block) -> str:
+def _stage_and_letter(block: BlockPlace) -> str:
     """2a, 2b, ...; in the long third stage of ResNet-101 and 152 4a, 4b1, 4b2, ..."""
     if block.size > 50 and block.stage == 3 and block.index > 0:
         return f"{block.stage + 1}b{block.index}"
@@ -193,7 +194,7 @@ class Match(NamedTuple):
 
 def network_title(family: str, num_layers: int | None) -> str:
     """A network as messages call it."""
-    return FAMILIES[family].title.format(num_layers) if family in FAMILIES else family
+    return BACKBONES[family].title.format(num_layers) if family in BACKBONES else family
 
 
 def our_naming(family: str) -> Naming:
@@ -226,7 +227,7 @@ def find_naming(shapes: Mapping[str, Sequence[int]]) -> Match | None:
     """
     best, best_score = None, (0, 0, 0)
     for naming in (*OURS.values(), *NAMINGS.values()):
-        for num_layers in FAMILIES[naming.family].sizes:
+        for num_layers in BACKBONES[naming.family].sizes:
             table = rename_table(naming, OURS[naming.family], num_layers)
             num_known = len(shapes.keys() & table.keys())
             score = (num_known, num_known - len(table), _num_alike(naming, num_layers, shapes))
@@ -261,18 +262,18 @@ def name_of_stranger(match: Match, name: str) -> str:
     return name
 
 
-def _beginnings(naming: Naming, layer: Layer) -> tuple[str, ...]:
+def _beginnings(naming: Naming, layer: LayerPlace) -> tuple[str, ...]:
     """What the names of a block's tensors begin with, or, outside of blocks, those of a layer's."""
     if layer.block is None:
         return _places(naming, layer)
     return (naming.parts[layer.part][0].partition("{block}")[0] + naming.block(layer.block),)
 
 
-def _layers(naming: Naming, num_layers: int | None) -> Iterator[Layer]:
-    return iter(()) if num_layers is None else FAMILIES[naming.family].layers(num_layers)
+def _layers(naming: Naming, num_layers: int | None) -> Iterator[LayerPlace]:
+    return iter(()) if num_layers is None else BACKBONES[naming.family].layer_places(num_layers)
 
 
-def _places(naming: Naming, layer: Layer) -> tuple[str, str]:
+def _places(naming: Naming, layer: LayerPlace) -> tuple[str, str]:
     """Where a layer's convolution and its batch norm are."""
     block = naming.block(layer.block) if layer.block else ""
     fields = {"block": block, "number": layer.index + 1, "index": layer.index, "letter": "abc"[layer.index]}
