@@ -18,7 +18,7 @@ from common.command_line import DEFAULT_CONFIG
 from common.config_files import ConfigError, Entry, build_sections, join, outside, parse_override, read_entries, refuse
 
 # Beyond these, which no real run meets, a machine's memory or float32 is at its end.
-MOST_CLASSES, MOST_SEGMENTS, MOST_FRAMES, MOST_CLIPS = 100_000, 1000, 100, 1000
+MOST_CLASSES, MOST_SEGMENTS, MOST_FRAMES, MOST_CLIPS, MOST_SHIFT_DIV = 100_000, 1000, 100, 1000, 64
 MOST_VIDEOS_PER_STEP, MOST_PROCESSES, LONGEST_SIDE_PX = 65_536, 1024, 4096
 MOST_EPOCHS, MOST_VIDEOS, DAY_SEC = 1_000_000, 10**12, 86_400.0
 SMALLEST, LARGEST = 1e-37, 1e37
@@ -52,6 +52,12 @@ class ModelConfig:
     num_layers: Literal[0, 1, 2, 18, 34, 50, 101, 152] = 50
     """Which of the family: a ResNet's depth, 50, 101 or 152 as the original, 18 and 34 for small data and CPUs; the
     number of an EfficientNet-Lite, 0, 1 or 2."""
+    shift_div: int = 8
+    """TSM: 1 / shift_div of the channels come from the segment before, as many from the one after; PaddleVideo's
+    networks of 16 segments use 16."""
+    shift_every: Literal[1, 2] = 1
+    """TSM: which residual blocks shift, all of them, or, 2, every second one of a stage, as in MIT's and MMAction2's
+    ResNet-101 and 152."""
     multi_label: bool = False
     """Whether a video may show several classes, or none: labels such as 3,7, sigmoids instead of a softmax, and mean
     average precision."""
@@ -75,6 +81,7 @@ class ModelConfig:
             outside(self, "num_classes", 1, MOST_CLASSES),
             outside(self, "seg_num", 1, MOST_SEGMENTS),
             outside(self, "seglen", 1, MOST_FRAMES),
+            outside(self, "shift_div", 2, MOST_SHIFT_DIV),
             ("image_mean", max(map(abs, self.image_mean)) > 1000, "each value must lie between -1000 and 1000"),
             (
                 "image_std",

@@ -6,6 +6,7 @@ from whose companions the ImageNet weights come.
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import paddle
@@ -100,8 +101,7 @@ class EfficientNetLite(nn.Layer):
 
     def block_stages(self) -> list[list[nn.Layer]]:
         """The blocks of each stage; those that are `is_residual` take a second input, for their convolutions alone."""
-        starts = [0, *self.stage_ends[:-1]]
-        return [list(self.blocks)[start:end] for start, end in zip(starts, self.stage_ends, strict=True)]
+        return [list(self.blocks)[start:end] for start, end in pairwise((0, *self.stage_ends))]
 
     def top(self, x: paddle.Tensor) -> paddle.Tensor:
         """The last block's output -> the feature maps."""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from paddle import nn
 
+from models.tsm import TSM
 from models.tsn import TSN
 from models.weights.download import TSN_KINETICS, Published
 
@@ -20,6 +21,7 @@ class Entry(NamedTuple):
 
 MODELS = {
     "TSN": Entry(TSN, TSN_KINETICS),
+    "TSM": Entry(TSM, None),
 }
 
 
@@ -35,8 +37,13 @@ def model_entry(name: str) -> Entry:
 
 
 def arguments_of(name: str) -> list[str]:
-    """The names of a model's arguments; those that are keys of MODEL in the config are filled from there."""
-    return list(inspect.signature(model_entry(name).network).parameters)
+    """The names of a model's arguments; those that are keys of MODEL in the config are filled from there.
+
+    A model that is a kind of another takes its arguments too.
+    """
+    classes = inspect.getmro(model_entry(name).network)
+    kinds = classes[: classes.index(nn.Layer)]
+    return list(dict.fromkeys(argument for kind in kinds for argument in inspect.signature(kind).parameters))
 
 
 def create_model(name: str, **arguments) -> nn.Layer:

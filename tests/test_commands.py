@@ -248,7 +248,7 @@ MISTAKES = {
     "unknown flag": (train, ["--batchsize=2"], "unrecognized arguments: --batchsize=2"),
     "wrong type": (train, ["-o", "TRAIN.epoch=many"], "[TRAIN] epoch: expected a whole number, got 'many'"),
     "wrong type of flag": (train, ["--batch_size=many"], "argument --batch_size: invalid"),
-    "unknown model": (train, ["--model_name=TSM"], "unknown model 'TSM'; known models: TSN"),
+    "unknown model": (train, ["--model_name=C3D"], "unknown model 'C3D'; known models: TSM, TSN"),
     "wrong class count": (test_verb, ["--weights={run}", "-o", "MODEL.num_classes=4"], "made for 3 classes, but"),
     "label file of another class count": (
         infer, ["-o", "MODEL.label_file=dataset/kinetics/kinetics400_labels.txt"], "names 400 classes, but",

@@ -10,8 +10,8 @@ from models.resnet import ResNet
 
 
 def test_unknown_model_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown model 'TSM'; known models: TSN"):
-        create_model("TSM", num_classes=2)
+    with pytest.raises(ValueError, match="unknown model 'C3D'; known models: TSM, TSN"):
+        create_model("C3D", num_classes=2)
 
 
 @pytest.mark.parametrize(
