@@ -91,16 +91,32 @@ class ResNet(nn.Layer):
         super().__init__()
         block = BasicBlock if num_layers < 50 else Bottleneck
         self.num_features = STAGE_CHANNELS[-1] * block.expansion
-        self.conv1 = conv(in_channels, 64, 7, 2, data_format)
-        self.bn1 = nn.BatchNorm2D(64, data_format=data_format)
+        self.add_stem(in_channels, data_format)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2D(kernel_size=3, stride=2, padding=1, data_format=data_format)
         last_channels = 64
         for stage, (channels, num_blocks) in enumerate(zip(STAGE_CHANNELS, STAGE_BLOCKS[num_layers], strict=True), 1):
-            stride = 1 if stage == 1 else 2
-            setattr(self, f"layer{stage}", _stage(block, last_channels, channels, num_blocks, stride, data_format))
-            last_channels = channels * block.expansion
+            stride, out_channels = 1 if stage == 1 else 2, channels * block.expansion
+            downsample = self.downsample(last_channels, out_channels, stride, data_format)
+            blocks = [block(last_channels, channels, stride, downsample, data_format)]
+            blocks += [block(out_channels, channels, 1, None, data_format) for _ in range(num_blocks - 1)]
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+            last_channels = out_channels
         self.avgpool = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+
+    def add_stem(self, in_channels: int, data_format: str) -> None:
+        """Make the layers of `stem`, of which 64 channels come out."""
+        self.conv1 = conv(in_channels, 64, 7, 2, data_format)
+        self.bn1 = nn.BatchNorm2D(64, data_format=data_format)
+
+    def downsample(self, in_channels: int, out_channels: int, stride: int, data_format: str) -> nn.Layer | None:
+        """The shortcut of a stage's first block; None: its input as it is."""
+        if stride == 1 and in_channels == out_channels:
+            return None
+        return nn.Sequential(
+            conv(in_channels, out_channels, 1, stride, data_format),
+            nn.BatchNorm2D(out_channels, data_format=data_format),
+        )
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """float32 (N, in_channels, H, W), or (N, H, W, in_channels) for NHWC -> float32 (N, num_features)."""
@@ -129,21 +145,6 @@ class ResNet(nn.Layer):
     def stages(self) -> list[list[nn.Layer]]:
         """The parts of the network, the stem first."""
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
-
-
-def _stage(
-    block: type[nn.Layer], in_channels: int, channels: int, num_blocks: int, stride: int, data_format: str
-) -> nn.Sequential:
-    out_channels = channels * block.expansion
-    downsample = None
-    if stride != 1 or in_channels != out_channels:
-        downsample = nn.Sequential(
-            conv(in_channels, out_channels, 1, stride, data_format),
-            nn.BatchNorm2D(out_channels, data_format=data_format),
-        )
-    blocks = [block(in_channels, channels, stride, downsample, data_format)]
-    blocks += [block(out_channels, channels, 1, None, data_format) for _ in range(num_blocks - 1)]
-    return nn.Sequential(*blocks)
 
 
 def layer_places(num_layers: int) -> Iterator[LayerPlace]:

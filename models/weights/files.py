@@ -133,11 +133,12 @@ def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -
     if not arrays:
         raise ValueError(f"{path}: holds no tensors")
     match = find_naming({name: array.shape for name, array in arrays.items()})
-    stranger = next(filter(RESNET_D.search, arrays), None)
+    known = match.our_names if match else {}
+    stranger = next((name for name in arrays if name not in known and RESNET_D.search(name)), None)
     if stranger and not (match and match.num_layers is None):  # a backbone of this project may have such a stem
         raise ValueError(
-            f"{path}: is a ResNet-D (it has {stranger}): its stem and shortcuts are others than this model's; "
-            "give weights of a plain ResNet"
+            f"{path}: is a ResNet-D (it has {stranger}) under names that are not PaddleClas', whose ResNet-vd "
+            "MODEL.backbone=resnet_vd is; give weights of that, or of a plain ResNet"
         )
     if match is None:
         titles = ", ".join(dict.fromkeys(naming.title for naming in (*OURS.values(), *NAMINGS.values())))
