@@ -22,7 +22,13 @@ MOST_CLASSES, MOST_SEGMENTS, MOST_FRAMES, MOST_CLIPS, MOST_SHIFT_DIV = 100_000, 
 MOST_VIDEOS_PER_STEP, MOST_PROCESSES, LONGEST_SIDE_PX = 65_536, 1024, 4096
 MOST_EPOCHS, MOST_VIDEOS, DAY_SEC = 1_000_000, 10**12, 86_400.0
 SMALLEST, LARGEST = 1e-37, 1e37
-SIZES = {"resnet": (18, 34, 50, 101, 152), "efficientnet_lite": (0, 1, 2)}
+RESNET_DEPTHS = (18, 34, 50, 101, 152)
+SIZES = {
+    "resnet": RESNET_DEPTHS,
+    "resnet_vd": RESNET_DEPTHS,
+    "resnet_vd_leaky": RESNET_DEPTHS,
+    "efficientnet_lite": (0, 1, 2),
+}
 """MODEL.backbone -> its values of MODEL.num_layers."""
 
 
@@ -47,11 +53,12 @@ class ModelConfig:
     """Mean of the R, G and B values on the 0..1 scale, subtracted from them."""
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Standard deviation of the R, G and B values on the 0..1 scale; they are divided by it."""
-    backbone: Literal["resnet", "efficientnet_lite"] = "resnet"
-    """Family of the network that runs on each frame."""
+    backbone: Literal["resnet", "resnet_vd", "resnet_vd_leaky", "efficientnet_lite"] = "resnet"
+    """Family of the network that runs on each frame: "resnet_vd" is PaddleClas' and PP-TSN's, "resnet_vd_leaky"
+    PP-TSM's."""
     num_layers: Literal[0, 1, 2, 18, 34, 50, 101, 152] = 50
-    """Which of the family: a ResNet's depth, 50, 101 or 152 as the original, 18 and 34 for small data and CPUs; the
-    number of an EfficientNet-Lite, 0, 1 or 2."""
+    """Which of the family: the depth of a ResNet or ResNet-vd, 50, 101 or 152 as the original, 18 and 34 for
+    small data and CPUs; the number of an EfficientNet-Lite, 0, 1 or 2."""
     shift_div: int = 8
     """TSM: 1 / shift_div of the channels come from the segment before, as many from the one after; PaddleVideo's
     networks of 16 segments use 16."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from paddle import nn
 
-from models import efficientnet_lite, resnet
+from models import efficientnet_lite, resnet, resnet_vd
 from models.layout import LayerPlace
 
 
@@ -24,6 +24,10 @@ class Backbone(NamedTuple):
 
 BACKBONES = {
     "resnet": Backbone("ResNet-{}", resnet.ResNet, resnet.STAGE_BLOCKS, resnet.layer_places),
+    "resnet_vd": Backbone("ResNet-{}-vd", resnet_vd.ResNetVd, resnet.STAGE_BLOCKS, resnet_vd.layer_places),
+    "resnet_vd_leaky": Backbone(
+        "leaky ResNet-{}-vd", resnet_vd.LeakyResNetVd, resnet.STAGE_BLOCKS, resnet_vd.layer_places
+    ),
     "efficientnet_lite": Backbone(
         "EfficientNet-Lite{}",
         efficientnet_lite.EfficientNetLite,

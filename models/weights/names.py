@@ -18,7 +18,7 @@ NOT_WEIGHTS = re.compile(r"_velocity_\d+$|^@.*@$|^learning_rate(_\d+)?$|\.tmp_\d
 """State of a training that lies among the weights: the original's velocities and counters, torch's batch counters."""
 
 RESNET_D = re.compile(r"(^|\.)(conv1_[123][._]|stem\.[1-9]\.|conv1\.0\.)")
-"""The stem of three 3x3 convolutions, as PaddleVideo's PP-TSN, PaddleClas, MMPretrain and timm name it."""
+"""The stem of three 3x3 convolutions, as PaddleClas, PaddleVideo, MMPretrain and timm name it."""
 
 
 class Naming(NamedTuple):
@@ -56,6 +56,10 @@ def _flat(block: BlockPlace) -> str:
     return f"blocks.{block.position}"
 
 
+def _stage_and_index(block: BlockPlace) -> str:
+    return f"bb_{block.stage - 1}_{block.index}"
+
+
 def _stage_and_letter(block: BlockPlace) -> str:
     """2a, 2b, ...; in the long third stage of ResNet-101 and 152 4a, 4b1, 4b2, ..."""
     if block.size > 50 and block.stage == 3 and block.index > 0:
@@ -74,6 +78,17 @@ OURS = {
         },
         head=("fc.weight", "fc.bias"),
     ),
+    "resnet_vd": Naming(
+        "this project",
+        family="resnet_vd",
+        block=_layer_and_index,
+        parts={
+            "stem": ("backbone.conv1_{number}", "backbone.bn1_{number}"),
+            "branch": ("backbone.{block}.conv{number}", "backbone.{block}.bn{number}"),
+            "shortcut": ("backbone.{block}.downsample.1", "backbone.{block}.downsample.2"),
+        },
+        head=("fc.weight", "fc.bias"),
+    ),
     "efficientnet_lite": Naming(
         "this project",
         family="efficientnet_lite",
@@ -88,7 +103,7 @@ OURS = {
         head=("fc.weight", "fc.bias"),
     ),
 }
-"""Family -> this project's names."""
+"""Family -> this project's names; those of resnet_vd_leaky are resnet_vd's."""
 ANOTHER_BACKBONE = Naming(
     "this project", family="another backbone", block=_flat, parts={}, head=("fc.weight", "fc.bias")
 )
@@ -102,6 +117,17 @@ PADDLE_VISION = Naming(
         "shortcut": ("{block}.downsample.0", "{block}.downsample.1"),
     },
     head=("fc.weight", "fc.bias"),
+)
+PADDLECLAS_2_VD = Naming(
+    "PaddleClas 2.0's ResNet-vd and PaddleVideo's backbone",
+    family="resnet_vd",
+    block=_stage_and_index,
+    parts={
+        "stem": ("conv1_{number}._conv", "conv1_{number}._batch_norm"),
+        "branch": ("{block}.conv{index}._conv", "{block}.conv{index}._batch_norm"),
+        "shortcut": ("{block}.short._conv", "{block}.short._batch_norm"),
+    },
+    head=("out.weight", "out.bias"),
 )
 NAMINGS = {
     "original": Naming(
@@ -145,6 +171,23 @@ NAMINGS = {
             "shortcut": ("res{block}.short._conv", "res{block}.short._batch_norm"),
         },
         head=("out.weight", "out.bias"),
+    ),
+    "paddleclas_vd": Naming(
+        "PaddleClas' ResNet-vd",
+        family="resnet_vd",
+        block=_flat,
+        parts={
+            "stem": ("stem.{index}.conv", "stem.{index}.bn"),
+            "branch": ("{block}.conv{index}.conv", "{block}.conv{index}.bn"),
+            "shortcut": ("{block}.short.conv", "{block}.short.bn"),
+        },
+        head=("fc.weight", "fc.bias"),
+    ),
+    "paddleclas2.0_vd": PADDLECLAS_2_VD,
+    "paddlevideo_pp": PADDLECLAS_2_VD._replace(
+        title="PaddleVideo's PP-TSN",
+        parts={part: tuple(f"backbone.{place}" for place in places) for part, places in PADDLECLAS_2_VD.parts.items()},
+        head=("head.fc.weight", "head.fc.bias"),
     ),
     "paddle.vision": PADDLE_VISION,
     "torchvision": PADDLE_VISION._replace(
