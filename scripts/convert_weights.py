@@ -25,7 +25,8 @@ if __name__ == "__main__":
 import common.startup  # noqa: F401
 from common import command_line
 from models.weights import Weights, read_weights, write_weights
-from models.weights.names import NAMINGS, Naming, our_naming, tensor_names
+from models.weights.matching import our_naming, tensor_names
+from models.weights.names import NAMINGS, Naming
 
 FORMATS = ".pdparams, .safetensors, or no suffix for the 2019 original's folder"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from models.weights import Weights
-from models.weights.names import OURS, tensor_names
+from models.weights.matching import tensor_names
+from models.weights.names import OURS
 
 REFERENCE = Path(__file__).parent / "reference"
 BATCH_NORM = {"scale": "weight", "offset": "bias", "mean": "_mean", "variance": "_variance"}

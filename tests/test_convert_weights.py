@@ -9,7 +9,8 @@ import safetensors.numpy
 
 from formula_weights import SMALL_ARRAYS
 from models.weights import read_weights, write_weights
-from models.weights.names import NAMINGS, tensor_names
+from models.weights.matching import tensor_names
+from models.weights.names import NAMINGS
 from scripts.convert_weights import main
 
 

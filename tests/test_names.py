@@ -12,7 +12,8 @@ from formula_weights import original_variables
 from models.backbones import BACKBONES
 from models.registry import create_model
 from models.weights import load_weights, read_weights
-from models.weights.names import NAMINGS, OURS, find_naming, rename_table, tensor_names
+from models.weights.matching import find_naming, rename_table, tensor_names
+from models.weights.names import NAMINGS, OURS
 from torch_files import save
 
 PEERS = {

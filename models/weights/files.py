@@ -11,18 +11,8 @@ import safetensors.numpy
 from common import checksums
 from common.whole_file import remove_leftovers, unfinished
 from models.weights.formats import KNOWN_FORMATS, MODEL_FILE, read_arrays
-from models.weights.names import (
-    NAMINGS,
-    NOT_WEIGHTS,
-    OURS,
-    RESNET_D,
-    Naming,
-    find_naming,
-    name_of_stranger,
-    network_title,
-    our_naming,
-    rename_table,
-)
+from models.weights.matching import find_naming, name_of_stranger, network_title, our_naming, rename_table
+from models.weights.names import NAMINGS, NOT_WEIGHTS, OURS, RESNET_D, Naming
 from models.weights.original import write_variable
 
 DATA_PARALLEL = "module."

@@ -6,7 +6,7 @@ import paddle
 
 from common.console import command, first_of
 from models.weights.files import Weights
-from models.weights.names import find_naming, network_title
+from models.weights.matching import find_naming, network_title
 
 HEAD = "fc."
 BACKBONE = "backbone."
