@@ -23,12 +23,7 @@ MOST_VIDEOS_PER_STEP, MOST_PROCESSES, LONGEST_SIDE_PX = 65_536, 1024, 4096
 MOST_EPOCHS, MOST_VIDEOS, DAY_SEC = 1_000_000, 10**12, 86_400.0
 SMALLEST, LARGEST = 1e-37, 1e37
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
-SIZES = {
-    "resnet": RESNET_DEPTHS,
-    "resnet_vd": RESNET_DEPTHS,
-    "resnet_vd_leaky": RESNET_DEPTHS,
-    "efficientnet_lite": (0, 1, 2),
-}
+SIZES = dict.fromkeys(("resnet", "resnet_vd", "resnet_vd_leaky"), RESNET_DEPTHS) | {"efficientnet_lite": (0, 1, 2)}
 """MODEL.backbone -> its values of MODEL.num_layers."""
 
 

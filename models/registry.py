@@ -43,7 +43,8 @@ def arguments_of(name: str) -> list[str]:
     """
     classes = inspect.getmro(model_entry(name).network)
     kinds = classes[: classes.index(nn.Layer)]
-    return list(dict.fromkeys(argument for kind in kinds for argument in inspect.signature(kind).parameters))
+    own = [argument for kind in kinds for argument in inspect.signature(kind).parameters.values()]
+    return list(dict.fromkeys(argument.name for argument in own if argument.kind is not argument.VAR_KEYWORD))
 
 
 def create_model(name: str, **arguments) -> nn.Layer:

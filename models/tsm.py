@@ -25,6 +25,8 @@ class TSM(TSN):
         super().__init__(num_classes, **arguments)
         self.shift_div = shift_div
         self.shift_every = shift_every
+        # saved with the weights, whose names and shapes are those of a TSN
+        self.register_buffer("shift", paddle.to_tensor([shift_div, shift_every], "float32"))
 
     def forward(self, frames: paddle.Tensor, keep: paddle.Tensor | None = None) -> paddle.Tensor:
         """As `TSN.forward`."""

@@ -10,7 +10,7 @@
 SRC is a checkpoint folder, a .pdparams, .safetensors, .pth, .pt or .npz file, or the 2019 original's folder or
 .tar.gz, recognised by its content; its names may be those of any toolkit below.
 DST must not exist yet; checksums are written beside it. --names gives it another toolkit's names, and that toolkit's
-layout of the last layer.
+layout of the last layer. The original's and PaddleVideo's weights do not tell a TSM from a TSN: --model_name does.
 """
 
 import argparse
@@ -26,7 +26,8 @@ import common.startup  # noqa: F401
 from common import command_line
 from models.weights import Weights, read_weights, write_weights
 from models.weights.matching import our_naming, tensor_names
-from models.weights.names import NAMINGS, Naming
+from models.weights.names import NAMINGS, OURS, Naming
+from models.weights.shifts import MARKS, as_ours, kind_of, marks_of
 
 FORMATS = ".pdparams, .safetensors, or no suffix for the 2019 original's folder"
 
@@ -40,6 +41,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=("ours", *NAMINGS),
         help="whose names to write under (default: ours; for a folder: original)",
     )
+    parser.add_argument(
+        "--model_name",
+        choices=("TSN", "TSM"),
+        help="what SRC is made for (default: what its names tell; TSN where they do not)",
+    )
+    parser.add_argument(
+        "--shift_div",
+        type=int,
+        default=8,
+        help="MODEL.shift_div of a TSM of another toolkit (default: 8; PaddleVideo's for 16 segments have 16)",
+    )
     return parser.parse_args(argv)
 
 
@@ -51,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"{destination}: unknown format {destination.suffix}; DST takes {FORMATS}")
     if is_folder and args.names not in (None, "original"):
         raise ValueError(f"{destination}: a folder is written in the original's names; leave out --names={args.names}")
-    weights = read_weights(args.source)
+    weights = _as_ours(read_weights(args.source), args.model_name, args.shift_div)
     if not destination:
         print("\n".join(listing(weights)))
         return
@@ -70,12 +82,38 @@ def _naming(name: str, weights: Weights) -> Naming:
             f"{weights.path}: the names {name} are for {NAMINGS[name].family}, but these weights are of {family}; "
             f"write a .pdparams or .safetensors file with --names={' or '.join(fitting)}"
         )
-    return fitting[name]
+    return _fitting_kind(fitting[name], weights)
+
+
+def _as_ours(weights: Weights, model_name: str | None, shift_div: int) -> Weights:
+    """The weights as this project's networks compute with them; ValueError: they are of another model."""
+    if model_name == "TSM" and not weights.naming.tells_shift:
+        weights = weights._replace(naming=weights.naming.tsm)
+    naming, kind = weights.naming, kind_of(weights.arrays, weights.naming, weights.num_layers)
+    if model_name not in (None, "TSM" if kind.is_tsm else "TSN"):
+        raise ValueError(f"{weights.path}: is not the weights of a {model_name}; leave out --model_name")
+    if naming.shift is None:
+        return weights
+    shift_div = naming.shift.div or shift_div
+    arrays = as_ours(weights.arrays, naming, weights.num_layers, shift_div) | marks_of(kind, shift_div)
+    return weights._replace(arrays=arrays)
+
+
+def _fitting_kind(naming: Naming, weights: Weights) -> Naming:
+    """A toolkit's names for a TSM, where these weights are of one; ValueError: its TSM is another."""
+    kind = kind_of(weights.arrays)
+    if naming in OURS.values() or not kind.is_tsm:
+        return naming
+    theirs = naming.tsm and kind_of({}, naming.tsm, weights.num_layers)
+    if theirs is None or (theirs.shift_every, theirs.is_leaky) != (kind.shift_every, kind.is_leaky):
+        raise ValueError(f"{weights.path}: {naming.title} has no such TSM; leave out --names")
+    return naming.tsm
 
 
 def listing(weights: Weights) -> list[str]:
     """A line for every tensor: its name, ours, its shape."""
-    known = list(tensor_names(our_naming(weights.naming.family), weights.num_layers))
+    ours = tensor_names(our_naming(weights.naming.family), weights.num_layers)
+    known = [*ours, *(name for name in MARKS if name in weights.arrays)]
     missing = [name for name in known if name not in weights.arrays]
     strangers = [name for name in weights.arrays if name not in known]
     width = max(len(name) for name in weights.their_names.values())
@@ -87,7 +125,7 @@ def listing(weights: Weights) -> list[str]:
     ]
     for name, array in weights.arrays.items():
         ours = name if name in known else "-"
-        lines.append(f"{weights.their_names[name]:{width}}  {ours:42}  {list(array.shape)}")
+        lines.append(f"{weights.their_names.get(name, '-'):{width}}  {ours:42}  {list(array.shape)}")
     lines += [f"{'missing':{width}}  {name}" for name in missing]
     lines += [f"{name:{width}}  training state" for name in weights.passed_over]
     return lines

@@ -14,6 +14,7 @@ from models.weights.formats import KNOWN_FORMATS, MODEL_FILE, read_arrays
 from models.weights.matching import find_naming, name_of_stranger, network_title, our_naming, rename_table
 from models.weights.names import NAMINGS, NOT_WEIGHTS, OURS, RESNET_D, Naming
 from models.weights.original import write_variable
+from models.weights.shifts import MARKS, SHIFT, as_theirs
 
 DATA_PARALLEL = "module."
 """What PyTorch's DataParallel puts before every name."""
@@ -38,7 +39,8 @@ class Weights(NamedTuple):
     """State of a training among the weights, which is not used."""
 
     def description(self) -> str:
-        return f"{network_title(self.naming.family, self.num_layers)} in the names of {self.naming.title}"
+        network = network_title(self.naming.family, self.num_layers) + (" of a TSM" if SHIFT in self.arrays else "")
+        return f"{network} in the names of {self.naming.title}"
 
 
 def find_weights(path: str | Path) -> Path:
@@ -97,6 +99,11 @@ def write_weights(
     if path.exists():
         raise FileExistsError(f"{path}: exists already; remove it, or choose another name")
     ours = our_naming(naming.family)
+    what = "TSM" if SHIFT in arrays else "TSN"
+    if naming.shift:
+        arrays = as_theirs(arrays, naming, num_layers, int(arrays[SHIFT][0]))
+    if naming is not ours:
+        arrays = {name: array for name, array in arrays.items() if name not in MARKS}
     their_names = {name: theirs for theirs, name in rename_table(naming, ours, num_layers).items()}
     renamed = {their_names.get(name, name): array for name, array in arrays.items()}
     weight = naming.head[0]
@@ -112,7 +119,7 @@ def write_weights(
             checksums.record(hidden)
         elif path.suffix == ".safetensors":
             title = network_title(naming.family, num_layers)
-            hidden.write_bytes(safetensors.numpy.save(renamed, {"network": f"TSN, {title}"}))
+            hidden.write_bytes(safetensors.numpy.save(renamed, {"network": f"{what}, {title}"}))
         else:
             paddle.save({name: paddle.to_tensor(array) for name, array in renamed.items()}, str(hidden))
     if not as_folder:
@@ -141,6 +148,8 @@ def _rename(path: Path, arrays: dict[str, np.ndarray], passed_over: list[str]) -
     weight = our_naming(match.naming.family).head[0]
     if match.naming.head_is_transposed and weight in renamed:
         renamed[weight] = np.ascontiguousarray(renamed[weight].T)
+    if SHIFT in renamed and renamed[SHIFT].shape != (2,):
+        raise ValueError(f"{path}: its {SHIFT} has shape {list(renamed[SHIFT].shape)}, but a TSM's is [2]")
     their_names = {ours: theirs for theirs, ours in our_names.items()}
     return Weights(str(path), renamed, their_names, match.naming, match.num_layers, passed_over)
 

@@ -7,6 +7,7 @@ import paddle
 from common.console import command, first_of
 from models.weights.files import Weights
 from models.weights.matching import find_naming, network_title
+from models.weights.shifts import MARKS, as_ours, check_kind, kind_of
 
 HEAD = "fc."
 BACKBONE = "backbone."
@@ -53,10 +54,14 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
         fresh_head: leave the last layer as it is where it is absent or has another class count.
 
     Raises:
-        ValueError: a tensor is missing or has another shape, or the backbone of the weights has tensors that the
-            model's has not; nothing has been changed then.
+        ValueError: a tensor is missing or has another shape, the backbone of the weights has tensors that the model's
+            has not, or a TSM is not loaded as one; nothing has been changed then.
     """
-    tensors, arrays = model.state_dict(), weights.arrays
+    tensors = model.state_dict()
+    ours = kind_of({name: tensors.pop(name).numpy() for name in MARKS if name in tensors})
+    if ours.is_tsm and not weights.naming.tells_shift:
+        weights = weights._replace(naming=weights.naming.tsm)
+    arrays = {name: array for name, array in weights.arrays.items() if name not in MARKS}
     shapes = {name: (list(arrays[name].shape), list(tensors[name].shape)) for name in tensors if name in arrays}
     matched = [name for name, (theirs, ours) in shapes.items() if theirs == ours]
     unlike = {name: both for name, both in shapes.items() if name not in matched}
@@ -72,10 +77,10 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
         passed_over=weights.passed_over,
         head_is_fresh=head_is_fresh,
     )
-    theirs, ours = shapes.get(f"{HEAD}bias", ([], []))
-    if not fresh_head and theirs != ours and len(theirs) == 1:
+    their_classes, our_classes = shapes.get(f"{HEAD}bias", ([], []))
+    if not fresh_head and their_classes != our_classes and len(their_classes) == 1:
         raise ValueError(
-            f"{weights.path}: made for {theirs[0]} classes, but MODEL.num_classes is {ours[0]}; "
+            f"{weights.path}: made for {their_classes[0]} classes, but MODEL.num_classes is {our_classes[0]}; "
             "set num_classes to match, or train on from it with --pretrain, which starts a new last layer"
         )
     unfilled = [name for name in tensors if name not in matched and not (head_is_fresh and name.startswith(HEAD))]
@@ -83,6 +88,9 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
         raise ValueError(
             f"{weights.path}: does not fit the model: {report.summary()}; {_advice(weights, tensors, unfilled)}"
         )
+    check_kind(weights.path, kind_of(weights.arrays, weights.naming, weights.num_layers), ours, is_start=fresh_head)
+    if weights.naming.shift:
+        arrays = as_ours(arrays, weights.naming, weights.num_layers, ours.shift_div)
     for name in matched:
         tensors[name].set_value(arrays[name])
     return report

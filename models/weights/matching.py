@@ -37,11 +37,17 @@ def tensor_names(naming: Naming, num_layers: int | None) -> Iterator[str]:
 
     Without a number of layers, those of the last layer only.
     """
+    for _, names in layer_names(naming, num_layers):
+        yield from names
+    yield from naming.head
+
+
+def layer_names(naming: Naming, num_layers: int | None) -> Iterator[tuple[LayerPlace, list[str]]]:
+    """Each layer but the last, fully connected one, with its tensors: the convolution's, then the batch norm's."""
     for layer in _layers(naming, num_layers):
         convolution, batch_norm = _places(naming, layer)
-        yield convolution + naming.convolution
-        yield from (batch_norm + leaf for leaf in naming.batch_norm)
-    yield from naming.head
+        weight = naming.shifted_convolution if _is_shifted(naming, layer) else naming.convolution
+        yield layer, [convolution + weight, *(batch_norm + leaf for leaf in naming.batch_norm)]
 
 
 def rename_table(theirs: Naming, ours: Naming, num_layers: int | None) -> dict[str, str]:
@@ -56,7 +62,8 @@ def find_naming(shapes: Mapping[str, Sequence[int]]) -> Match | None:
         shapes: by name; they decide between sizes whose names are the same.
     """
     best, best_score = None, (0, 0, 0)
-    for naming in (*OURS.values(), *NAMINGS.values()):
+    told_tsm = (naming.tsm for naming in NAMINGS.values() if naming.tsm and naming.tells_shift)
+    for naming in (*OURS.values(), *NAMINGS.values(), *told_tsm):
         for num_layers in BACKBONES[naming.family].sizes:
             table = rename_table(naming, OURS[naming.family], num_layers)
             num_known = len(shapes.keys() & table.keys())
@@ -67,6 +74,13 @@ def find_naming(shapes: Mapping[str, Sequence[int]]) -> Match | None:
     if is_ours and best_score[0] < len(shapes) / 2:
         return Match(ANOTHER_BACKBONE, None, rename_table(ANOTHER_BACKBONE, ANOTHER_BACKBONE, None))
     return best
+
+
+def _is_shifted(naming: Naming, layer: LayerPlace) -> bool:
+    """Whether the names tell that a convolution sees shifted segments: it is the first of a block that shifts."""
+    if naming.shifted_convolution is None or layer.part != "branch" or layer.index > 0:
+        return False
+    return layer.block.index % naming.shift.every(layer.block.size) == 0
 
 
 def _num_alike(naming: Naming, num_layers: int, shapes: Mapping[str, Sequence[int]]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from models.layout import BlockPlace
+from models.resnet_vd import NEGATIVE_SLOPE
 
 PADDLE_BATCH_NORM = (".weight", ".bias", "._mean", "._variance")
 TORCH_BATCH_NORM = (".weight", ".bias", ".running_mean", ".running_var")
@@ -14,6 +15,28 @@ NOT_WEIGHTS = re.compile(r"_velocity_\d+$|^@.*@$|^learning_rate(_\d+)?$|\.tmp_\d
 
 RESNET_D = re.compile(r"(^|\.)(conv1_[123][._]|stem\.[1-9]\.|conv1\.0\.)")
 """The stem of three 3x3 convolutions, as PaddleClas, PaddleVideo, MMPretrain and timm name it."""
+
+
+class Shift(NamedTuple):
+    """What a toolkit's TSM does, where names and shapes of its tensors do not tell.
+
+    The channels that its blocks get from the segment before and from the one after are 1 / div of all each.
+    """
+
+    div: int | None = None
+    """None: it had several."""
+    every_second_from: int | None = None
+    """The depth from which on only every second block of a stage shifts; None: every block does, in every depth."""
+    looks_ahead: bool = False
+    """Whether the first channels come from the segment after, the next from the one before; ours: the other way."""
+    feature_factor: float = 1.0
+    """What features are multiplied by before the last layer: dropout, where training leaves that to later."""
+    negative_slope: float = 0.0
+    """Of its rectifiers."""
+
+    def every(self, num_layers: int) -> int:
+        """1: every block of a stage shifts; 2: every second one, from the first."""
+        return 2 if self.every_second_from and num_layers >= self.every_second_from else 1
 
 
 class Naming(NamedTuple):
@@ -41,6 +64,21 @@ class Naming(NamedTuple):
     """Whether the last layer's weight is stored as [classes, features], as torch does."""
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """image_mean and image_std that all weights of these names were trained with; None: they had several."""
+    shift: Shift | None = None
+    """How the network shifts; None: it does not."""
+    shifted_convolution: str | None = None
+    """What follows the place of a convolution whose input is shifted, if that is not `convolution`."""
+    tsm: "Naming | None" = None
+    """The toolkit's names for a TSM; None: it has none, or they are these."""
+
+    def with_tsm(self, title: str, shift: Shift, shifted_convolution: str | None = None) -> "Naming":
+        """The same, with that of the toolkit's TSM, whose names are these but for convolutions of what is shifted."""
+        return self._replace(tsm=self._replace(title=title, shift=shift, shifted_convolution=shifted_convolution))
+
+    @property
+    def tells_shift(self) -> bool:
+        """Whether the names tell a TSM from a network that does not shift."""
+        return self.tsm is None or self.tsm.shifted_convolution is not None
 
 
 def _layer_and_index(block: BlockPlace) -> str:
@@ -113,6 +151,7 @@ PADDLE_VISION = Naming(
     },
     head=("fc.weight", "fc.bias"),
 )
+TORCH_SHIFT = Shift(every_second_from=101, looks_ahead=True)  # as MIT and MMAction2 have it
 PADDLECLAS_2_VD = Naming(
     "PaddleClas 2.0's ResNet-vd and PaddleVideo's backbone",
     family="resnet_vd",
@@ -136,7 +175,7 @@ NAMINGS = {
         head=("fc_0.w_0", "fc_0.b_0"),
         convolution="_weights",
         batch_norm=("_scale", "_offset", "_mean", "_variance"),
-    ),
+    ).with_tsm("the 2019 original's TSM", Shift(div=8, feature_factor=0.5)),
     "paddlevideo": Naming(
         "PaddleVideo's TSN",
         block=_stage_and_letter,
@@ -146,7 +185,7 @@ NAMINGS = {
             "shortcut": ("backbone.res{block}.short._conv", "backbone.res{block}.short._batch_norm"),
         },
         head=("head.fc.weight", "head.fc.bias"),
-    ),
+    ).with_tsm("PaddleVideo's TSM", Shift()),
     "paddleclas": Naming(
         "PaddleClas",
         block=_flat,
@@ -183,7 +222,7 @@ NAMINGS = {
         title="PaddleVideo's PP-TSN",
         parts={part: tuple(f"backbone.{place}" for place in places) for part, places in PADDLECLAS_2_VD.parts.items()},
         head=("head.fc.weight", "head.fc.bias"),
-    ),
+    ).with_tsm("PaddleVideo's PP-TSM", Shift(negative_slope=NEGATIVE_SLOPE)),
     "paddle.vision": PADDLE_VISION,
     "torchvision": PADDLE_VISION._replace(
         title="torchvision and timm", batch_norm=TORCH_BATCH_NORM, head_is_transposed=True
@@ -199,7 +238,19 @@ NAMINGS = {
         head=("cls_head.fc_cls.weight", "cls_head.fc_cls.bias"),
         batch_norm=TORCH_BATCH_NORM,
         head_is_transposed=True,
-    ),
+    ).with_tsm("MMAction2's TSM", TORCH_SHIFT, ".net.weight"),
+    "mit": Naming(
+        "MIT's TSN",
+        block=_layer_and_index,
+        parts={
+            "stem": ("base_model.conv1", "base_model.bn1"),
+            "branch": ("base_model.{block}.conv{number}", "base_model.{block}.bn{number}"),
+            "shortcut": ("base_model.{block}.downsample.0", "base_model.{block}.downsample.1"),
+        },
+        head=("new_fc.weight", "new_fc.bias"),
+        batch_norm=TORCH_BATCH_NORM,
+        head_is_transposed=True,
+    ).with_tsm("MIT's TSM", TORCH_SHIFT, ".net.weight"),
     "efficientnet_lite_pytorch": Naming(
         "efficientnet_lite_pytorch",
         family="efficientnet_lite",
