@@ -26,11 +26,11 @@ MARGIN = 1.25  # how much larger than the frame the background is, for the camer
 class Clip:
     """Clip `number` of class `label` of a data set, the same whenever and wherever it is made with the same seed.
 
-    Classes that show the same action show the same films. A clip that shows one backwards has its id backwards.
+    Classes of the same action show the same films. A clip that shows its film backwards has its id backwards.
     """
 
     def __init__(self, demo_set: DemoSet, seed: int, label: int, number: int):
-        self.label = label
+        self.label, self.quality = label, demo_set.quality
         self.class_name, self.shown = list(demo_set.classes.items())[label]
         rng = np.random.default_rng([seed, ACTIONS.index(self.shown.action), number])
         letters = [ID_LETTERS[i] for i in rng.integers(len(ID_LETTERS), size=11)]
@@ -53,7 +53,7 @@ class Clip:
         with av.open(str(unfinished), "w", format="mp4") as container:
             # Same pixels every time: more threads would make them depend on the machine, and x264's mbtree gives others
             # from run to run where the CPU has AVX-512.
-            options = {"crf": "23", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
+            options = {**self.quality, "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
             stream = container.add_stream("libx264", rate=FPS, options=options)
             stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
             for image in film.frames():
