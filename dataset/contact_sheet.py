@@ -7,9 +7,10 @@ from PIL import Image, ImageDraw, ImageFont
 from common.console import printable
 from common.whole_file import whole_file
 
-COLUMNS = 3  # classes beside one another
-MANY_CLASSES, MANY_COLUMNS = 12, 6  # from that number of classes on, more of them
-CLIPS_SHOWN = 4  # of each class, two by two
+SHAPE = (2, 2)  # clips of a class side by side, and one above another
+CLIPS_SHOWN = SHAPE[0] * SHAPE[1]
+ACROSS = 6  # clips side by side on the whole sheet
+MANY_CLASSES, MANY_ACROSS = 12, 12  # from that number of classes on, more of them
 CELL = (160, 120)  # a clip's width and height
 GAP, CAPTION = 4, 26  # pixels between the clips, and for the name over a class
 PAPER, INK, EMPTY = (250, 249, 246), (45, 45, 50), (225, 224, 220)
@@ -21,22 +22,24 @@ CHINESE_FONTS = (
 """Files that Pillow looks for among the system's fonts; its own has no Chinese."""
 
 
-def write_contact_sheet(path: Path, classes: dict[str, list[Image.Image]]) -> None:
-    """Write a picture with the first four clips of each class, two by two under the class's name.
+def write_contact_sheet(path: Path, classes: dict[str, list[Image.Image]], shape: tuple[int, int] = SHAPE) -> None:
+    """Write a picture with the first clips of each class, row by row under the class's name.
 
     Args:
         classes: {name: a picture of each clip, of the size CELL}.
+        shape: how many of a class's pictures are side by side, and how many one above another.
     """
-    num_columns = min(COLUMNS if len(classes) <= MANY_CLASSES else MANY_COLUMNS, len(classes))
-    wide, high = 2 * (CELL[0] + GAP) + 3 * GAP, 2 * (CELL[1] + GAP) + CAPTION + 3 * GAP
+    num_columns = min((ACROSS if len(classes) <= MANY_CLASSES else MANY_ACROSS) // shape[0], len(classes))
+    wide, high = shape[0] * (CELL[0] + GAP) + 3 * GAP, shape[1] * (CELL[1] + GAP) + CAPTION + 3 * GAP
     rows = -(-len(classes) // num_columns)
     sheet = Image.new("RGB", (num_columns * wide + 2 * GAP, rows * high + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     for label, (name, pictures) in enumerate(classes.items()):
         left, top = 3 * GAP + label % num_columns * wide, label // num_columns * high
         draw.text((left, top + CAPTION / 2 + 2), *_caption(name, wide - 3 * GAP), anchor="lm")
-        for number in range(CLIPS_SHOWN):
-            place = left + number % 2 * (CELL[0] + GAP), top + CAPTION + number // 2 * (CELL[1] + GAP)
+        for number in range(shape[0] * shape[1]):
+            row, column = divmod(number, shape[0])
+            place = left + column * (CELL[0] + GAP), top + CAPTION + row * (CELL[1] + GAP)
             sheet.paste(pictures[number] if number < len(pictures) else Image.new("RGB", CELL, EMPTY), place)
     with whole_file(path) as file:
         sheet.save(file, format="PNG", optimize=True)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +11,10 @@ from PIL import Image
 
 from common import command_line
 from datareader.records import read_list
+from datareader.sampling import segment_indices
 from dataset.demo import make_demo
+from dataset.demo.clips import Clip
+from dataset.demo.sets import SETS
 from dataset.jobs import Failure
 
 CLASSES = [
@@ -40,6 +44,13 @@ def mistake(capsys, folder, *flags: str) -> str:
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "data"
     make(folder, "--workers=2")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def order(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "order"
+    make(folder, "--set=order", "--workers=2")
     return folder
 
 
@@ -88,7 +99,10 @@ def test_made_again_it_only_fills_gaps(demo):
     assert after[:3] == before[:3] and after[4:] == before[4:]
 
 
-@pytest.mark.parametrize("flags, part", [(["--seed=2"], "other settings"), (["--train_clips=2"], "other settings")])
+@pytest.mark.parametrize(
+    "flags, part",
+    [(["--seed=2"], "other settings"), (["--train_clips=2"], "other settings"), (["--set=order"], "other settings")],
+)
 def test_another_data_set_is_not_mixed_in(demo, capsys, flags, part):
     assert part in mistake(capsys, demo, *flags)
 
@@ -100,6 +114,7 @@ def test_bad_arguments_are_refused(tmp_path, capsys):
     assert "argument --workers: invalid whole number: 'x'" in mistake(capsys, tmp_path, "--workers=x")
     assert "--seed=-1 is less than 0" in mistake(capsys, tmp_path, "--seed=-1")
     assert "is not empty and holds no demo.json" in mistake(capsys, tmp_path)
+    assert "argument --set: invalid choice: 'ordre'" in mistake(capsys, tmp_path, "--set=ordre")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -109,8 +124,9 @@ def test_a_clip_whose_process_died_is_named(tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.glob("*.list"))
 
 
-def test_contact_sheet(tmp_path):
-    make_demo.main([f"--contact_sheet={tmp_path / 'sheet.png'}"])
+@pytest.mark.parametrize("name", SETS)
+def test_contact_sheet(tmp_path, name):
+    make_demo.main([f"--set={name}", f"--contact_sheet={tmp_path / 'sheet.png'}"])
     assert (tmp_path / "sheet.png").stat().st_size < 200_000
     assert Image.open(tmp_path / "sheet.png").size[0] > 600
 
@@ -118,3 +134,56 @@ def test_contact_sheet(tmp_path):
 def test_settings_are_recorded(demo):
     settings = json.loads((demo / "demo.json").read_text())
     assert (settings["seed"], settings["train_clips"], settings["val_clips"]) == (0, 1, 1)
+
+
+FIRST_CLIPS = [
+    ("2OGrtcebl0P_000273_000283.mp4", 74, 147.41),
+    ("H4_JtZo95de_000070_000080.mp4", 50, 182.80),
+    ("-fszoM5jBhd_000098_000108.mp4", 61, 134.84),
+    ("G593SuLu-tO_000206_000216.mp4", 74, 193.55),
+    ("C4DoZAMCdXj_000065_000075.mp4", 79, 177.31),
+    ("Sy1JzAtxziW_000183_000193.mp4", 70, 176.91),
+]
+"""Of each action with seed 0: the file's name, the number of frames, and the mean of all values of frame 10."""
+
+
+def test_the_actions_are_those_that_the_docs_results_were_measured_on():
+    for label, (file_name, num_frames, mean) in enumerate(FIRST_CLIPS):
+        clip = Clip(SETS["actions"], 0, label, 0)
+        assert (clip.file_name, clip.film().count) == (file_name, num_frames)
+        assert clip.film().frame(10).mean() == pytest.approx(mean, abs=0.05)
+
+
+def test_the_order_sets_lists_and_classes(order):
+    assert (order / "labels.txt").read_text().splitlines() == ["sitting down", "standing up"]
+    for name in ("train", "val", "test"):
+        records = read_list(order / f"{name}.list", num_classes=2)
+        assert [record.label for record in records] == [0, 1]
+        assert [Path(record.path).parent.name for record in records] == ["sitting down", "standing up"]
+    assert json.loads((order / "demo.json").read_text())["version"] == "order 1"
+
+
+def test_every_film_of_the_order_set_is_drawn_both_ways():
+    """Whatever does not look at the order of the frames finds nothing that tells the classes apart."""
+    demo_set = SETS["order"]
+    for clips in make_demo.plan_clips(demo_set, seed=3, counts={"train": 2, "val": 1}).values():
+        half = len(clips) // 2
+        for down, up in zip(clips[:half], clips[half:], strict=True):
+            assert (down.class_name, up.class_name) == tuple(demo_set.classes)
+            assert down.youtube_id == up.youtube_id[::-1] and down.file_name != up.file_name
+            frames = list(down.film().frames())
+            assert np.array_equal(frames, list(up.film().frames())[::-1])
+            assert not np.array_equal(frames, frames[::-1])
+
+
+def test_the_files_of_the_order_set_hold_the_same_frames_in_opposite_order(order):
+    """Encoding must not tell the classes apart either."""
+    for split in ("train", "val"):
+        down, up = (all_frames(order / record.path) for record in read_list(order / f"{split}.list", num_classes=2))
+        assert np.array_equal(down, up[::-1]) and len(down) == 72
+
+
+@pytest.mark.parametrize("num_segments, off", [(8, 0), (3, 1), (4, 1), (6, 1)])
+def test_the_middles_of_the_segments_are_the_same_from_either_end(num_segments, off):
+    indices = segment_indices(SETS["order"].classes["sitting down"].action.num_frames, num_segments)
+    assert np.abs(71 - indices[::-1] - indices).max() == off

@@ -39,6 +39,8 @@ class Action:
     size: Range = (0.62, 0.7)  # the body's height as a share of the picture's height
     ground: Range = (0.08, 0.14)  # how high it is in the middle square of the picture, as a share
     rate: Range = (0.6, 1.0)  # repetitions per second
+    phase: Range = (0.0, 1.0)  # in which a film begins, in repetitions
+    num_frames: int | None = None  # of a film; None for films of 2 to 4 seconds
     speed: Range = (0.0, 0.0)  # body heights per second
     fall: Range = (0.0, 0.0)  # how far the ground falls for each pixel to the right
     passers_by = True  # whether somebody may walk past behind it

@@ -10,11 +10,11 @@ import av
 import numpy as np
 from PIL import ImageOps
 
-from dataset.demo.action import walk
-from dataset.demo.actions import ACTIONS
+from dataset.demo.action import Action, walk
 from dataset.demo.drawing import SCALE, Pen, pick
 from dataset.demo.figures import Figure, Place, random_body
 from dataset.demo.scenes import Stage
+from dataset.demo.sets import ACTIONS, DemoSet
 
 FPS = 25
 # Width and height of the frames, like the mixture that Kinetics is: about one clip in ten is not 320 x 240.
@@ -24,12 +24,17 @@ MARGIN = 1.25  # how much larger than the frame the background is, for the camer
 
 
 class Clip:
-    """Clip `number` of class `label`, the same whenever and wherever it is made with the same seed."""
+    """Clip `number` of class `label` of a data set, the same whenever and wherever it is made with the same seed.
 
-    def __init__(self, seed: int, label: int, number: int):
-        self.label = label
-        rng = np.random.default_rng([seed, label, number])
-        self.youtube_id = "".join(ID_LETTERS[i] for i in rng.integers(len(ID_LETTERS), size=11))
+    Classes of the same action show the same films. A clip that shows its film backwards has its id backwards.
+    """
+
+    def __init__(self, demo_set: DemoSet, seed: int, label: int, number: int):
+        self.label, self.quality = label, demo_set.quality
+        self.class_name, self.shown = list(demo_set.classes.items())[label]
+        rng = np.random.default_rng([seed, ACTIONS.index(self.shown.action), number])
+        letters = [ID_LETTERS[i] for i in rng.integers(len(ID_LETTERS), size=11)]
+        self.youtube_id = "".join(reversed(letters) if self.shown.backwards else letters)
         self.start = int(rng.integers(300))  # seconds into the video it pretends to be cut from
         self.rng = rng
 
@@ -40,7 +45,7 @@ class Clip:
 
     def film(self) -> "Film":
         """What the clip shows; a new one, from the same random numbers, at each call."""
-        return Film(copy.deepcopy(self.rng), self.label)
+        return Film(copy.deepcopy(self.rng), *self.shown)
 
     def write(self, path: Path) -> None:
         """Encodes the clip as H.264; the file has its name only once it is whole."""
@@ -48,7 +53,7 @@ class Clip:
         with av.open(str(unfinished), "w", format="mp4") as container:
             # Same pixels every time: more threads would make them depend on the machine, and x264's mbtree gives others
             # from run to run where the CPU has AVX-512.
-            options = {"crf": "23", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
+            options = {**self.quality, "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
             stream = container.add_stream("libx264", rate=FPS, options=options)
             stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
             for image in film.frames():
@@ -60,22 +65,22 @@ class Clip:
 class Film:
     """Who does what, where, and how the camera looks at it; all drawn from `rng` before the first frame."""
 
-    def __init__(self, rng: np.random.Generator, label: int):
+    def __init__(self, rng: np.random.Generator, action: type[Action], backwards: bool):
         self.width, self.height = pick(rng, SIZES)
-        self.count = round(FPS * rng.triangular(2, 2, 4))
+        self.count = action.num_frames or round(FPS * rng.triangular(2, 2, 4))
+        self.backwards = backwards
         self.mirror = bool(rng.integers(2))
-        action = list(ACTIONS.values())[label]
         self.action = action(rng)
         # How far the camera is zoomed in; a tall frame does not make tall people.
         unit = min(self.height, 0.9 * self.width) * rng.uniform(0.95, 1.05)
         self.size = unit * rng.uniform(*action.size)
-        self.rate, self.phase = rng.uniform(*action.rate), rng.uniform()
+        self.rate, self.phase = rng.uniform(*action.rate), rng.uniform(*action.phase)
         self.speed = self.size * rng.uniform(*action.speed)
         self._set_stage(rng, action, unit)
         self._set_camera(rng)
         self._set_passer_by(rng)
 
-    def _set_stage(self, rng: np.random.Generator, action: type, unit: float) -> None:
+    def _set_stage(self, rng: np.random.Generator, action: type[Action], unit: float) -> None:
         travel = self.speed * self.count / FPS
         fall = rng.uniform(*action.fall)
         self.start = MARGIN * self.width / 2
@@ -100,7 +105,7 @@ class Film:
     def frames(self) -> Iterator[np.ndarray]:
         """Draws the frames: (height, width, 3) uint8 RGB, `count` of them."""
         for number in range(self.count):
-            yield self.frame(number / FPS)
+            yield self.frame(number)
 
     def corner(self, time: float) -> tuple[int, int]:
         """The top left corner of what the camera sees at a time in seconds, on the enlarged background."""
@@ -112,8 +117,9 @@ class Film:
         y = (MARGIN - 1) * self.height / 2 + self.stage.fall * travel + shake_y
         return round(SCALE * x), round(SCALE * y)
 
-    def frame(self, time: float) -> np.ndarray:
-        """The picture at a time in seconds: (height, width, 3) uint8 RGB."""
+    def frame(self, number: int) -> np.ndarray:
+        """Draws frame `number`, counted from 0: (height, width, 3) uint8 RGB."""
+        time = (self.count - 1 - number if self.backwards else number) / FPS
         left, top = self.corner(time)
         image = self.background.crop((left, top, left + SCALE * self.width, top + SCALE * self.height))
         pen = Pen(image, (left / SCALE, top / SCALE))

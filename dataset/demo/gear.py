@@ -1,4 +1,4 @@
-"""The things people use: a bicycle, a barbell, balls, a skirt, skis and gates, and splashing water."""
+"""The things people use: a bicycle, a barbell, balls, a skirt, a chair, skis and gates, and splashing water."""
 
 import math
 
@@ -93,6 +93,20 @@ def draw_tutu(pen: Pen, place: Place, hip: Point, tilt: float, colour: Colour) -
                 )
             )
         pen.polygon(rim, shade(colour, light))
+
+
+def draw_chair(pen: Pen, place: Place, seat: Point, back: float, colour: Colour, solid: bool) -> None:
+    """A chair from its side: legs or a solid foot, a board around the point `seat`, a back of that height or none."""
+    size, (x, y) = place.size, seat
+    rear, front, board = x - 0.1, x + 0.11, 0.04 * size
+    if solid:
+        corners = ((rear, y), (front, y), (front - 0.02, 0), (rear + 0.02, 0))
+        pen.polygon([place.at(corner) for corner in corners], shade(colour, 0.7))
+    for top, foot in ((rear, rear - 0.02), (front, front + 0.01)) if not solid else ():
+        pen.limb(place.at((top, y)), place.at((foot, 0)), 0.7 * board, 0.7 * board, shade(colour, 0.8))
+    if back:
+        pen.limb(place.at((rear, y)), place.at((rear - 0.04, y + back)), board, board, shade(colour, 0.9))
+    pen.limb(place.at((rear, y)), place.at((front, y)), board, board, colour)
 
 
 def draw_ski(pen: Pen, place: Place, ahead: float, colour: Colour) -> None:
