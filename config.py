@@ -182,7 +182,7 @@ class RecipeConfig(ReaderConfig):
     decay_epochs: tuple[float, ...] | None = None
     """The points of "steps", in epochs, such as [40, 60]; none: 1/3 and 2/3 of the epochs."""
     total_videos: int | None = None
-    """Number of training videos that the original's arithmetic computes those thirds from; none: they are those of the
+    """Number of training videos that the original's arithmetic computes those points from; none: they are those of the
     run's own steps."""
     warmup_epochs: float = 0.0
     """Epochs in which the learning rate rises, in a straight line, to where the schedule is then; 0: off."""
@@ -193,8 +193,9 @@ class RecipeConfig(ReaderConfig):
     l2_weight_decay: float = 1e-4
     """L2 penalty of SGD on every parameter; of AdamW the share, times the learning rate, that a step takes off; 0:
     off."""
-    decay_bn_and_bias: bool = True
-    """Whether it counts for batch norm and biases too, as in the original."""
+    decay_bn_and_bias: Literal[True, False, "all_but_last"] = True
+    """Whether it counts for batch norm and biases too, as in the original; or, as in its TSM, for all but the last
+    layer's biases."""
     head_rate: float | None = None
     """Factor on the learning rate of the last layer's weights; its biases get twice that; none: 1 for both."""
     clip_grad_norm: float | None = None

@@ -7,7 +7,7 @@ from paddle import nn
 
 from models.tsm import TSM
 from models.tsn import TSN
-from models.weights.download import TSN_KINETICS, Published
+from models.weights.download import TSM_KINETICS, TSN_KINETICS, Published
 
 
 class Entry(NamedTuple):
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 MODELS = {
     "TSN": Entry(TSN, TSN_KINETICS),
-    "TSM": Entry(TSM, None),
+    "TSM": Entry(TSM, TSM_KINETICS),
 }
 
 

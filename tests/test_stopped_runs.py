@@ -163,7 +163,7 @@ def test_the_script_is_replaced_by_what_it_starts(tmp_path):
     stub = tmp_path / "python"  # so that SIGTERM to the script is SIGTERM to the run
     stub.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 0 || echo $$\n')
     stub.chmod(0o755)
-    for script in ("train/train_tsn.sh", "test/test_tsn.sh", "infer/infer_tsn.sh"):
+    for script in (f"{verb}/{verb}_{model}.sh" for verb in ("train", "test", "infer") for model in ("tsn", "tsm")):
         environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FILELIST": "a.list"}
         command = ["bash", ROOT / "scripts" / script]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

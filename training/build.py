@@ -275,22 +275,19 @@ def _after_warmup(config: Config, list_length: int, epoch_steps: int) -> Callabl
     if train.schedule == "cosine":
         return functools.partial(learning_rate_on_cosine, num_steps=num_steps)
     in_steps = {"decay": train.learning_rate_decay}
+    if train.total_videos is not None:
+        epoch_steps = steps_per_epoch(train.total_videos, train.batch_size)
+        if abs(train.total_videos - list_length) > 0.1 * list_length:
+            logger.warning(
+                "TRAIN.total_videos is %d, but the list has %s: the learning rate drops where total_videos says; "
+                "-o TRAIN.total_videos=none takes the list's length",
+                train.total_videos,
+                count(list_length, "video"),
+            )
     if train.decay_epochs is not None:
         return functools.partial(
             learning_rate_in_steps, decay_epochs=train.decay_epochs, epoch_steps=epoch_steps, **in_steps
         )
     if train.total_videos is None:
         return functools.partial(learning_rate_in_thirds, num_steps=num_steps, **in_steps)
-    if abs(train.total_videos - list_length) > 0.1 * list_length:
-        logger.warning(
-            "TRAIN.total_videos is %d, but the list has %s: the learning rate drops where total_videos says; "
-            "-o TRAIN.total_videos=none takes the list's length",
-            train.total_videos,
-            count(list_length, "video"),
-        )
-    return functools.partial(
-        learning_rate_at,
-        num_epochs=train.epoch,
-        epoch_steps=steps_per_epoch(train.total_videos, train.batch_size),
-        **in_steps,
-    )
+    return functools.partial(learning_rate_at, num_epochs=train.epoch, epoch_steps=epoch_steps, **in_steps)

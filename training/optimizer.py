@@ -1,6 +1,6 @@
 """SGD with momentum as the original has it, or AdamW; and their state as arrays by the model's own names."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -15,8 +15,8 @@ BETAS = (0.9, 0.999)  # of AdamW
 class Groups(NamedTuple):
     """What is not the same for all parameters."""
 
-    decay_bn_and_bias: bool = True
-    """Whether the weight decay counts for batch norm and biases."""
+    decay_bn_and_bias: bool | Literal["all_but_last"] = True
+    """Whether the weight decay counts for batch norm and biases; or for all but the last layer's biases."""
     head_rate: float | None = None
     """Factor on the learning rate of the last layer's weights, half of that on its biases'; None: 1 for both."""
 
@@ -26,8 +26,10 @@ class Groups(NamedTuple):
             return 1.0
         return self.head_rate * (HEAD_BIAS_FACTOR if name.endswith("bias") else 1.0)
 
-    def decays(self, parameter: paddle.Tensor) -> bool:
+    def decays(self, name: str, parameter: paddle.Tensor) -> bool:
         """Whether it is decayed: a weight with an axis for inputs and one for outputs always is."""
+        if self.decay_bn_and_bias == "all_but_last":
+            return name != f"{HEAD}bias"
         return self.decay_bn_and_bias or len(parameter.shape) > 1
 
 
@@ -65,7 +67,7 @@ def create_optimizer(
         "grad_clip": nn.ClipGradByGlobalNorm(clip_grad_norm) if clip_grad_norm else None,
     }
     if name == "adamw":
-        decayed = {parameter.name for _, parameter in trained if groups.decays(parameter)}
+        decayed = {parameter.name for own_name, parameter in trained if groups.decays(own_name, parameter)}
         return paddle.optimizer.AdamW(
             beta1=BETAS[0],
             beta2=BETAS[1],
@@ -73,8 +75,8 @@ def create_optimizer(
             apply_decay_param_fun=decayed.__contains__,
             **arguments,
         )
-    for _, parameter in trained:
-        if not groups.decays(parameter):
+    for own_name, parameter in trained:
+        if not groups.decays(own_name, parameter):
             parameter.regularizer = paddle.regularizer.L2Decay(0.0)
     return paddle.optimizer.Momentum(
         momentum=momentum,

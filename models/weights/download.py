@@ -47,6 +47,9 @@ class Published(NamedTuple):
 
 RESNET50 = {"backbone": "resnet", "num_layers": 50, "seglen": 1}
 TSN_KINETICS = Published("tsn_kinetics", RESNET50 | {"num_classes": 400}, "give --weights")
+TSM_KINETICS = Published(
+    "tsm_kinetics", RESNET50 | {"num_classes": 400, "shift_div": 8, "shift_every": 1}, "give --weights"
+)
 RESNET50_IMAGENET = Published("ResNet50_pretrained", RESNET50, "give --pretrain (none: train from scratch)")
 
 
