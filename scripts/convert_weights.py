@@ -105,7 +105,7 @@ def _fitting_kind(naming: Naming, weights: Weights) -> Naming:
     if naming in OURS.values() or not kind.is_tsm:
         return naming
     theirs = naming.tsm and kind_of({}, naming.tsm, weights.num_layers)
-    if theirs is None or (theirs.shift_every, theirs.is_leaky) != (kind.shift_every, kind.is_leaky):
+    if theirs is None or theirs._replace(shift_div=theirs.shift_div or kind.shift_div) != kind:
         raise ValueError(f"{weights.path}: {naming.title} has no such TSM; leave out --names")
     return naming.tsm
 

@@ -18,9 +18,10 @@ MOST = 1e-6
 ENGINES = ("auto", "paddle", "onnxruntime", "openvino")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["single label", "multi-label"])
+@pytest.fixture(scope="module", params=[("TSN", False), ("TSM", True)], ids=["single label", "multi-label"])
 def trained(request, small_set, tmp_path_factory):
-    """Whether a video may have several classes, the flags, the folder of a run, its last validation's clips."""
+    """Whether a video may have several classes, the flags, a run's last checkpoint, its last validation's clips."""
+    model_name, multi_label = request.param
     folder, flags = tmp_path_factory.mktemp("agreement"), small_flags(small_set, TRAIN__learning_rate=0.003)
     validations = []
 
@@ -28,7 +29,7 @@ def trained(request, small_set, tmp_path_factory):
         validations.append(arguments[-1])
         return evaluate(*arguments)
 
-    lists = write_multi_label_lists(small_set, folder) if request.param else small_set
+    lists = write_multi_label_lists(small_set, folder) if multi_label else small_set
     broken = folder / "broken.list"
     known = (lists / "val.list").read_text().splitlines()
     lines = [str(small_set / line) for line in known]  # as it is, if it says where it is
@@ -36,12 +37,12 @@ def trained(request, small_set, tmp_path_factory):
     (folder / "cut.mp4").write_bytes(b"no video")
     for key, path in (("TRAIN", lists / "train.list"), ("VALID", broken), ("TEST", broken), ("INFER", broken)):
         flags += ["-o", f"{key}.filelist={path}"]
-    flags += ["-o", f"MODEL.multi_label={request.param}", "-o", "TRAIN.epoch=2"]
+    flags += ["-o", f"MODEL.multi_label={multi_label}", "-o", "TRAIN.epoch=2", f"--model_name={model_name}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "evaluate", noted)
         train.main(["--pretrain=none", *flags, f"--save_dir={folder / 'run'}"])
     assert len(validations) == 2
-    return request.param, flags, folder / "run", validations[-1]
+    return multi_label, flags, folder / "run" / f"{model_name}_epoch1", validations[-1]
 
 
 def table(entries: list[tuple]) -> np.ndarray:
@@ -54,14 +55,14 @@ def table(entries: list[tuple]) -> np.ndarray:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_clip_has_the_same_probabilities(trained, engine, tmp_path):
-    multi_label, flags, folder, clips = trained
+    multi_label, flags, checkpoint, clips = trained
     if engine not in ("auto", "paddle"):
         pytest.importorskip(engine)
-    flags = [*flags, f"--weights={folder / 'TSN_epoch1'}", f"--engine={engine}", "-o", f"TEST.save_dir={tmp_path}"]
+    flags = [*flags, f"--weights={checkpoint}", f"--engine={engine}", "-o", f"TEST.save_dir={tmp_path}"]
     test_verb.main(flags)
     infer.main([*flags, f"--save_dir={tmp_path}"])
     tested, inferred = (
-        pickle.loads((tmp_path / name).read_bytes()) for name in ("TSN_test_result", "TSN_infer_result")
+        pickle.loads((tmp_path / f"{checkpoint.name[:3]}_{verb}_result").read_bytes()) for verb in ("test", "infer")
     )
     assert [entry[0] for entry in tested] == [entry[0] for entry in inferred] and len(tested) == 8
     assert clips.indices == list(range(7)) and np.isnan(table(tested)[7]).all()
@@ -78,10 +79,10 @@ def test_every_clip_has_the_same_probabilities(trained, engine, tmp_path):
 
 
 def test_the_scores_are_the_same(trained, tmp_path):
-    multi_label, flags, folder, _ = trained
-    test_verb.main([*flags, f"--weights={folder / 'TSN_epoch1'}", "-o", f"TEST.save_dir={tmp_path}"])
+    multi_label, flags, checkpoint, _ = trained
+    test_verb.main([*flags, f"--weights={checkpoint}", "-o", f"TEST.save_dir={tmp_path}"])
     scores = json.loads((tmp_path / "scores.json").read_text())
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (checkpoint.parent / "metrics.jsonl").read_text().splitlines()]
     valid = [row for row in rows if row["event"] == "valid"][-1]
     assert (valid["num_videos"], valid["num_unreadable"]) == (scores["num_videos"], scores["num_unreadable"]) == (8, 1)
     assert (valid["top1"], valid["top5"]) == (scores["top1"], scores["top5"])

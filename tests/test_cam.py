@@ -8,18 +8,20 @@ from models.cost import model_cost
 from models.registry import create_model
 
 
-@pytest.mark.parametrize("backbone, num_layers", [("resnet", 18), ("efficientnet_lite", 0)])
+@pytest.mark.parametrize("name, backbone, num_layers", [
+    ("TSN", "resnet", 18), ("TSN", "efficientnet_lite", 0), ("TSM", "resnet", 18), ("TSM", "efficientnet_lite", 0),
+])  # fmt: skip
 @pytest.mark.parametrize("seglen, channels_last", [(1, False), (2, True)])
-def test_it_is_grad_cam_as_computed_by_gradients(seglen, channels_last, backbone, num_layers):
+def test_it_is_grad_cam_as_computed_by_gradients(seglen, channels_last, name, backbone, num_layers):
     paddle.seed(0)
     arguments = {"num_classes": 4, "num_layers": num_layers, "seglen": seglen, "channels_last": channels_last}
-    model = create_model("TSN", **arguments, backbone=backbone)
+    model = create_model(name, **arguments, backbone=backbone)
     model.eval()
     frames = paddle.randint(0, 256, [2, 3 * seglen, 3, 64, 64]).astype("uint8")
     ours = class_maps(model, frames, [1, 3]).numpy()
     assert ours.shape == (2, 3, 64, 64) and ours.min() == 0 and np.allclose(ours.max(axis=(1, 2, 3)), 1)
 
-    maps = model.backbone.feature_maps(model.snippets(frames)[0]).detach()
+    maps = model.feature_maps(*model.snippets(frames)).detach()
     maps.stop_gradient = False
     pooled = model.backbone.avgpool(maps).flatten(1).reshape([2, 3, -1]).mean(axis=1)
     logits = model.fc(pooled)

@@ -79,6 +79,8 @@ def jobs(small_set, trained, lists, tmp_path_factory) -> list[list]:
     flags = [*small_flags(small_set, **settings), f"--pretrain={weights}", "--log_interval=1", "--save_dir={out}/lite"]
     flags += ["-o", "MODEL.backbone=efficientnet_lite", "-o", "MODEL.num_layers=0", "--valid_interval=0"]
     found.append(["train", flags])
+    flags = [*small_flags(small_set, **settings, TRAIN__dropout=0.5), "--model_name=TSM", "--valid_interval=0"]
+    found.append(["train", [*flags, f"--pretrain={trained}", "--log_interval=1", "--save_dir={out}/tsm"]])
     return found
 
 
@@ -128,11 +130,12 @@ def test_two_processes_train_as_one_with_the_whole_batch(by_one, by_two):
     (valid,), (expected,) = ([row for row in rows if row["event"] == "valid"] for rows in (ours, theirs))
     assert valid["confusion_matrix"] == expected["confusion_matrix"]
     assert sum(map(sum, valid["confusion_matrix"])) == valid["num_videos"] == 7
-    assert by_two[2].count("training finished  Loss") == 3, "only rank 0 speaks on the console, in any run"
+    assert by_two[2].count("training finished  Loss") == 4, "only rank 0 speaks on the console, in any run"
 
 
-def test_two_processes_train_depthwise_convolutions_as_one(by_one, by_two):
-    ours, theirs = ([row for row in metrics(out / "lite") if row["event"] == "train"] for out in (by_two[0], by_one[0]))
+@pytest.mark.parametrize("run", ["lite", "tsm"])
+def test_two_processes_train_depthwise_convolutions_and_shifts_as_one(run, by_one, by_two):
+    ours, theirs = ([row for row in metrics(out / run) if row["event"] == "train"] for out in (by_two[0], by_one[0]))
     assert len(ours) == len(theirs) == 3
     for row, expected in zip(ours, theirs, strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
