@@ -97,7 +97,7 @@ def names_by_hand(toolkit: Toolkit, depth: int) -> set[str]:
 
 
 @pytest.mark.parametrize("depth", BLOCKS)
-@pytest.mark.parametrize("name", {*TSM, *RESNET_VD})
+@pytest.mark.parametrize("name", sorted({*TSM, *RESNET_VD}))
 def test_tables_have_the_whole_key_lists(name, depth):
     if name in TSM:
         assert set(tensor_names(NAMINGS[name].tsm, depth)) == names_by_hand(TSM[name], depth)
