@@ -79,10 +79,7 @@ def prepare(folder: Path, measured: Measured, num_segments: int, side: int) -> l
 
 def open_engine(folder: Path, way: str) -> Engine:
     engine, precision = way.split(":")
-    overrides = ["INFER.batch_size=1"]
-    opening = begin_session(
-        folder / "weights.pdparams", folder / "config.yaml", overrides, wish=Wish(engine, precision)
-    )
+    opening = begin_session(folder / "weights.pdparams", folder / "config.yaml", wish=Wish(engine, precision))
     return opening.open(one_by_one=True).engine
 
 
