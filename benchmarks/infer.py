@@ -2,6 +2,7 @@
 
     python benchmarks/infer.py                              # ResNet-50, 3 segments of 224 px: an hour on 2 cores
     python benchmarks/infer.py --batch_sizes 1 --threads 4 --seg_num 7
+    python benchmarks/infer.py --batch_sizes 1 --threads 2 --seg_num 8 --model_name TSM
     python benchmarks/infer.py --engines openvino torch --precisions bf16
     python benchmarks/infer.py --batch_sizes 4 --threads 2 --rounds 1 --soak_clips 1000     # does the memory stay?
 
@@ -70,7 +71,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     positive_int = command_line.positive_int
     parser.add_argument("--engines", choices=ENGINES, nargs="+", default=ENGINES, help="(default: all)")
     parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=PRECISIONS, help="(default: all)")
-    parser.add_argument("--num_layers", type=positive_int, default=50, help="of the ResNet (default: %(default)s)")
+    parser.add_argument("--model_name", default="TSN", help="(default: %(default)s)")
+    parser.add_argument("--backbone", default="resnet", help="(default: %(default)s)")
+    parser.add_argument("--num_layers", type=int, default=50, help="of the backbone (default: %(default)s)")
     parser.add_argument("--target_size", type=positive_int, default=224, help="pixels (default: %(default)s)")
     parser.add_argument("--seg_num", type=positive_int, default=3, help="segments (default: %(default)s)")
     parser.add_argument("--batch_sizes", type=positive_int, nargs="+", default=[1, 8], help="clips (default: 1 8)")
@@ -114,6 +117,8 @@ def prepare(args: argparse.Namespace, folder: str) -> dict[str, Any]:
         "folder": folder,
         "clips": [str(CLIPS / f"{number}.mp4") for number in range(NUM_CLIPS)],
         "overrides": [
+            f"MODEL.name={args.model_name}",
+            f"MODEL.backbone={args.backbone}",
             f"MODEL.num_layers={args.num_layers}",
             f"INFER.seg_num={args.seg_num}",
             f"INFER.short_size={args.target_size * 8 // 7}",

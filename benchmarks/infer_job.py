@@ -32,6 +32,7 @@ from inference.session import begin_session  # noqa: E402
 from models.build import build_model  # noqa: E402
 from models.cost import model_cost  # noqa: E402
 from models.weights import read_weights  # noqa: E402
+from models.weights.matching import network_title  # noqa: E402
 
 ANSWER = "answer: "
 PAUSE_SEC = 0.5  # before a turn: the threads of the engine before go on spinning for a while, to be at hand
@@ -57,7 +58,8 @@ def prepare(folder: str, clips: list[str], overrides: list[str], contenders: lis
     cost = model_cost(model, 1, config.infer.target_size)
     gmacs = cost.clip_gmacs(config.infer.seg_num)
     title = (
-        f"ResNet-{config.model.num_layers}, {config.infer.seg_num} segments of {config.infer.target_size} px, "
+        f"{config.model.name}, {network_title(config.model.backbone, config.model.num_layers)}, "
+        f"{config.infer.seg_num} segments of {config.infer.target_size} px, "
         f"{config.model.num_classes} classes: {gmacs:.2f} billion multiply-adds (papers' FLOPs) per clip, "
         f"{cost.num_parameters / 1e6:.2f} million parameters"
     )
@@ -126,6 +128,8 @@ def open_torch(config: Config, folder: Path, precision: str) -> Engine:
     Raises:
         ValueError: it is not, or the processor lacks the precision.
     """
+    if (config.model.name, config.model.backbone) != ("TSN", "resnet"):
+        raise ValueError("the peer is a TSN on a ResNet")
     if precision == "int8":
         raise ValueError("the peer is PyTorch as most use it, which has no int8")
     if importlib.util.find_spec("torch") is None:
