@@ -113,9 +113,9 @@ def test_resume_from_weights_without_training_state_starts_at_epoch_0(trained, s
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> dict[str, bytes]:
-    """Archives as the original published them, with formula weights: TSN with 400 classes, ResNet-50 with 1000."""
+    """Archives as the original published them, with formula weights: 400 classes, or ResNet-50 with 1000."""
     archives, arrays = {}, formula_arrays()
-    for name, num_classes in (("tsn_kinetics", 400), ("ResNet50_pretrained", 1000)):
+    for name, num_classes in (("tsn_kinetics", 400), ("tsm_kinetics", 400), ("ResNet50_pretrained", 1000)):
         head = {"fc_0.w_0": formula("fc_0.w_0", [2048, num_classes]), "fc_0.b_0": formula("fc_0.b_0", [num_classes])}
         folder = write_original_folder(tmp_path_factory.mktemp("published") / name, {**arrays, **head})
         stream = io.BytesIO()
@@ -135,10 +135,15 @@ def test_without_weights_the_published_ones_are_downloaded(published, small_set,
         test_verb.main(kinetics)
         assert len(infer.main([*kinetics, f"--save_dir={tmp_path}"])) == 7
         assert len(server.ranges) == 2, "each archive once"
+        test_verb.main([*kinetics, "--model_name=TSM"])
+        assert len(server.ranges) == 3
     home = tmp_path / "weights home"
     assert f"weights of {home / 'ResNet50_pretrained'}: ResNet-50 in the names of the 2019 original" in capture(caplog)
     assert "265 tensors matched, 2 of another shape (fc.weight [2048, 1000], the model has [2048, 3]" in capture(caplog)
     assert f"weights of {home / 'tsn_kinetics'}: ResNet-50 in the names of the 2019 original: 267" in capture(caplog)
+    assert f"weights of {home / 'tsm_kinetics'}: ResNet-50 in the names of the 2019 original's TSM: 267" in capture(
+        caplog
+    )
 
 
 def capture(caplog) -> str:

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -24,6 +25,21 @@ def test_original_keys_and_values():
     assert (config.train.learning_rate, config.train.l2_weight_decay, config.train.momentum) == (0.01, 1e-4, 0.9)
     assert (config.test.seg_num, config.test.batch_size, config.infer.batch_size) == (7, 16, 1)
     assert config.valid.short_size == 256 and config.valid.target_size == 224
+
+
+def test_the_original_s_keys_and_values_of_tsm():
+    config, tsn = load_config("configs/tsm.txt"), load_config(CONFIG)
+    same = dataclasses.replace(config.model, name="TSN", seg_num=3)
+    assert (config.model.name, config.model.seg_num) == ("TSM", 8) and same == tsn.model
+    train = config.train
+    assert (train.epoch, train.batch_size, train.decay_epochs, train.total_videos) == (65, 128, (40, 60), 239781)
+    assert (train.learning_rate, train.learning_rate_decay) == (0.01, 0.1)
+    assert (train.l2_weight_decay, train.momentum) == (1e-4, 0.9)
+    assert (train.dropout, train.head_rate, train.decay_bn_and_bias) == (0.5, 1.0, "all_but_last")
+    assert (config.valid.batch_size, config.test.batch_size, config.infer.batch_size) == (128, 16, 1)
+    assert config.test.seg_num is None, "the model's"
+    for section in (config.train, config.valid, config.test, config.infer):
+        assert (section.short_size, section.target_size, section.num_reader_threads) == (256, 224, 12)
 
 
 def test_yaml_and_ini_say_the_same():

@@ -63,6 +63,14 @@ def after_steps(num_steps, groups, rate=0.1, decay=0.01, **options):
     return before, {name: tensor.numpy() for name, tensor in parameters.items()}
 
 
+def test_the_last_biases_alone_may_be_without_decay():
+    """As in the original's TSM: at twice the rate, too."""
+    before, after = after_steps(1, Groups("all_but_last", head_rate=1.0))
+    for name, weight in before.items():
+        rate, decay = (0.2, 0.0) if name == "fc.bias" else (0.1, 0.01)
+        assert np.allclose(after[name], weight - rate * (np.array(GRADIENTS[name]) + decay * weight), atol=1e-6), name
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_groups_of_sgd_are_the_formula(nesterov):
     before, after = after_steps(2, Groups(decay_bn_and_bias=False, head_rate=5.0), nesterov=nesterov)
@@ -76,13 +84,14 @@ def test_groups_of_sgd_are_the_formula(nesterov):
         assert np.allclose(after[name], weight, atol=1e-6), name
 
 
-@pytest.mark.parametrize("decay_bn_and_bias", [False, True])
+@pytest.mark.parametrize("decay_bn_and_bias", [False, True, "all_but_last"])
 def test_adamw_is_the_formula(decay_bn_and_bias):
     before, after = after_steps(3, Groups(decay_bn_and_bias, head_rate=10.0), rate=0.01, decay=0.1, name="adamw")
     rates = {"bn.weight": 0.01, "bn.bias": 0.01, "fc.weight": 0.1, "fc.bias": 0.2}
     for name, weight in before.items():
         gradient, first, second = np.array(GRADIENTS[name]), 0.0, 0.0
-        decay = 0.1 if decay_bn_and_bias or name == "fc.weight" else 0.0
+        is_decayed = name != "fc.bias" if decay_bn_and_bias == "all_but_last" else decay_bn_and_bias
+        decay = 0.1 if is_decayed or name == "fc.weight" else 0.0
         for step in (1, 2, 3):
             weight = weight * (1 - rates[name] * decay)
             first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2

@@ -65,6 +65,14 @@ def test_a_lists_own_length_counts_its_own_steps(total_videos, drops):
     assert [step for step in range(1, 3 * 45) if schedule(step) < schedule(step - 1)] == drops
 
 
+def test_the_original_s_tsm_drops_its_rate_after_40_and_60_epochs_of_its_own_count():
+    schedule = build_schedule(load_config("configs/tsm.txt"), list_length=239781, epoch_steps=1874)
+    rates = [schedule(step) for step in (0, 40 * 1874 - 1, 40 * 1874, 60 * 1874 - 1, 60 * 1874)]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 0.0001])  # int(239781 / 128 + 1) is 1874
+    schedule = build_schedule(load_config("configs/tsm.txt"), list_length=230000, epoch_steps=1797)
+    assert schedule(40 * 1874 - 1) > schedule(40 * 1874), "whatever the list's own length"
+
+
 def built(*settings):
     """The rates of 4 epochs of 2 steps."""
     settings = ["TRAIN.epoch=4", "TRAIN.batch_size=8", "TRAIN.total_videos=none", *settings]
