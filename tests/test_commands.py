@@ -119,7 +119,7 @@ def published(tmp_path_factory) -> dict[str, bytes]:
         head = {"fc_0.w_0": formula("fc_0.w_0", [2048, num_classes]), "fc_0.b_0": formula("fc_0.b_0", [num_classes])}
         folder = write_original_folder(tmp_path_factory.mktemp("published") / name, {**arrays, **head})
         stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as archive:
+        with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=0) as archive:
             archive.add(folder, name)
         archives[f"{name}.tar.gz"] = stream.getvalue()
     return archives
