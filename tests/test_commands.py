@@ -137,13 +137,11 @@ def test_without_weights_the_published_ones_are_downloaded(published, small_set,
         assert len(server.ranges) == 2, "each archive once"
         test_verb.main([*kinetics, "--model_name=TSM"])
         assert len(server.ranges) == 3
-    home = tmp_path / "weights home"
-    assert f"weights of {home / 'ResNet50_pretrained'}: ResNet-50 in the names of the 2019 original" in capture(caplog)
-    assert "265 tensors matched, 2 of another shape (fc.weight [2048, 1000], the model has [2048, 3]" in capture(caplog)
-    assert f"weights of {home / 'tsn_kinetics'}: ResNet-50 in the names of the 2019 original: 267" in capture(caplog)
-    assert f"weights of {home / 'tsm_kinetics'}: ResNet-50 in the names of the 2019 original's TSM: 267" in capture(
-        caplog
-    )
+    home, said = tmp_path / "weights home", capture(caplog)
+    assert f"weights of {home / 'ResNet50_pretrained'}: ResNet-50 in the names of the 2019 original" in said
+    assert "265 tensors matched, 2 of another shape (fc.weight [2048, 1000], the model has [2048, 3]" in said
+    assert f"weights of {home / 'tsn_kinetics'}: ResNet-50 in the names of the 2019 original: 267" in said
+    assert f"weights of {home / 'tsm_kinetics'}: ResNet-50 in the names of the 2019 original's TSM: 267" in said
 
 
 def capture(caplog) -> str:
