@@ -20,6 +20,7 @@ if importlib.util.find_spec("paddle") is None:
 
 warnings.filterwarnings("ignore", message="No ccache found")  # Paddle 3 says so at every start; it asks nothing of us
 warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")  # its own zeros_like, in an export
 warnings.filterwarnings("ignore", message="You are using GPU version Paddle, but your CUDA")  # ranks.py says it
 
 
