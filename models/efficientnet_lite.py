@@ -101,7 +101,8 @@ class EfficientNetLite(nn.Layer):
 
     def block_stages(self) -> list[list[nn.Layer]]:
         """The blocks of each stage; those that are `is_residual` take a second input, for their convolutions alone."""
-        return [list(self.blocks)[start:end] for start, end in pairwise((0, *self.stage_ends))]
+        blocks, ends = list(self.blocks), (0, *self.stage_ends)
+        return [blocks[start:end] for start, end in pairwise(ends)]
 
     def top(self, x: paddle.Tensor) -> paddle.Tensor:
         """The last block's output -> the feature maps."""

@@ -108,7 +108,7 @@ LITE_PIXELS = ["-o", "MODEL.image_mean=[0.498, 0.498, 0.498]", "-o", "MODEL.imag
 
 @pytest.mark.parametrize("extra", [
     ["-o", "TRAIN.amp=bf16"],
-    [*LITE_PIXELS, "-o", "TRAIN.to_static=True", "-o", "TRAIN.channels_last=True"],
+    [*LITE_PIXELS, "-o", "TRAIN.to_static=True"],
 ])  # fmt: skip
 def test_training_takes_the_installed_package_and_tells_of_other_pixels(extra, package, small_set, tmp_path, caplog):
     flags = [*small_flags(small_set), *LITE_FLAGS, *extra, "--valid_interval=0"]

@@ -209,7 +209,7 @@ def build_learner(
     if train.sync_bn and ranks.num_ranks > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return Learner(
-        network=parallel(paddle.jit.to_static(model) if train.to_static else model, ranks),
+        network=parallel(paddle.jit.to_static(model, full_graph=True) if train.to_static else model, ranks),
         optimizer=create_optimizer(
             model,
             schedule(0),
