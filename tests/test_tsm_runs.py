@@ -141,6 +141,9 @@ def test_a_tsm_starts_from_weights_that_do_not_shift_and_a_tsn_not_from_a_tsm_s(
     assert "ResNet-18 in the names of MIT's TSN: 102 tensors matched" in caplog.text
     with pytest.raises(ValueError, match="holds the weights of a TSM, but the model is a TSN"):
         train.main([*flags, f"--pretrain={files['tsm']}", f"--save_dir={tmp_path / 'other'}"])
+    # ImageNet weights in the original's names, which do not tell
+    model = create_model("TSM", num_classes=2, num_layers=18, shift_div=16)
+    assert load_weights(model, read_weights(files["original"]), fresh_head=True).head_is_fresh
 
 
 @pytest.mark.parametrize("flags, message", [

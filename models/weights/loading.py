@@ -58,8 +58,9 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
             has not, or a TSM is not loaded as one; nothing has been changed then.
     """
     tensors = model.state_dict()
-    ours = kind_of({name: tensors.pop(name).numpy() for name in MARKS if name in tensors})
-    if ours.is_tsm and not weights.naming.tells_shift:
+    kind = kind_of({name: tensors.pop(name).numpy() for name in MARKS if name in tensors})
+    can_tell = weights.naming.tells_shift
+    if kind.is_tsm and not can_tell:
         weights = weights._replace(naming=weights.naming.tsm)
     arrays = {name: array for name, array in weights.arrays.items() if name not in MARKS}
     shapes = {name: (list(arrays[name].shape), list(tensors[name].shape)) for name in tensors if name in arrays}
@@ -88,9 +89,11 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
         raise ValueError(
             f"{weights.path}: does not fit the model: {report.summary()}; {_advice(weights, tensors, unfilled)}"
         )
-    check_kind(weights.path, kind_of(weights.arrays, weights.naming, weights.num_layers), ours, is_start=fresh_head)
+    if can_tell or not fresh_head:
+        theirs = kind_of(weights.arrays, weights.naming, weights.num_layers)
+        check_kind(weights.path, theirs, kind, is_start=fresh_head)
     if weights.naming.shift:
-        arrays = as_ours(arrays, weights.naming, weights.num_layers, ours.shift_div)
+        arrays = as_ours(arrays, weights.naming, weights.num_layers, kind.shift_div)
     for name in matched:
         tensors[name].set_value(arrays[name])
     return report
