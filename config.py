@@ -18,7 +18,7 @@ from common.command_line import DEFAULT_CONFIG
 from common.config_files import ConfigError, Entry, build_sections, join, outside, parse_override, read_entries, refuse
 
 # Beyond these, which no real run meets, a machine's memory or float32 is at its end.
-MOST_CLASSES, MOST_SEGMENTS, MOST_FRAMES, MOST_CLIPS, MOST_SHIFT_DIV = 100_000, 1000, 100, 1000, 64
+MOST_CLASSES, MOST_SEGMENTS, MOST_FRAMES, MOST_CLIPS, MOST_SHIFT_DIV = 100_000, 1000, 100, 1000, 16
 MOST_VIDEOS_PER_STEP, MOST_PROCESSES, LONGEST_SIDE_PX = 65_536, 1024, 4096
 MOST_EPOCHS, MOST_VIDEOS, DAY_SEC = 1_000_000, 10**12, 86_400.0
 SMALLEST, LARGEST = 1e-37, 1e37
