@@ -9,6 +9,7 @@ speeds are medians. The weights are random, with a batch norm that fits real fra
 """
 
 import argparse
+import logging
 import os
 import statistics
 import sys
@@ -65,7 +66,7 @@ def prepare(folder: Path, measured: Measured, num_segments: int, side: int) -> l
     clips.write_text("".join(f"{CLIPS / str(number)}.mp4\n" for number in range(NUM_CLIPS)), encoding="utf-8")
     overrides = [f"MODEL.{key}={getattr(measured, key)}" for key in ("name", "backbone", "num_layers")]
     overrides += [f"INFER.seg_num={num_segments}", f"INFER.target_size={side}", f"INFER.short_size={side * 8 // 7}"]
-    overrides += [f"INFER.filelist={clips}", "MODEL.label_file=none"]
+    overrides += [f"TRAIN.filelist={clips}", "MODEL.label_file=none"]
     config = load_config(ROOT / "configs" / "tsn.txt", overrides)
     folder.mkdir()
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
@@ -101,6 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=command_line.positive_int, default=5, help="(default: %(default)s)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="engines and precisions (default: all)")
     args: argparse.Namespace = parser.parse_args(argv)
+    logging.disable(logging.INFO)
     width, height = SIZES[CLIPS.name]
     for seed in range(NUM_CLIPS):
         make_clip(CLIPS / f"{seed}.mp4", width, height, seed)
