@@ -1,6 +1,6 @@
 """What each model costs on a CPU: multiply-adds, parameters, and clips per second of every engine.
 
-    python benchmarks/models.py                                     # 8 segments of 224 px: 15 minutes on 2 cores
+    python benchmarks/models.py                                     # 8 segments of 224 px: 4 minutes on 2 cores
     python benchmarks/models.py --segments 16 --ways openvino:bf16
 
 Each engine, with all threads that infer.py gives it, classifies one clip at a time, frames in memory. The models take
