@@ -61,8 +61,9 @@ def temporal_shift(x: paddle.Tensor, seg_num: int, shift_div: int, channels_last
         The same shape.
     """
     axis = 3 if channels_last else 1
-    size = x.shape[axis] // shift_div
-    earlier, later, still = x.split([size, size, -1], axis=axis)
+    width, size = x.shape[axis], x.shape[axis] // shift_div
+    ends = ((0, size), (size, 2 * size), (2 * size, width))  # slices: Paddle Inference cannot split in bf16
+    earlier, later, still = (paddle.slice(x, [axis], [start], [end]) for start, end in ends)
     segment = paddle.arange(paddle.shape(x)[0]).reshape([-1, 1, 1, 1]) % seg_num
     has_before, has_after = (segment != 0).astype(x.dtype), (segment != seg_num - 1).astype(x.dtype)
     nothing = paddle.zeros_like(earlier[:1])
