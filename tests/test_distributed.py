@@ -138,7 +138,7 @@ def test_two_processes_train_depthwise_convolutions_and_shifts_as_one(run, by_on
     ours, theirs = ([row for row in metrics(out / run) if row["event"] == "train"] for out in (by_two[0], by_one[0]))
     assert len(ours) == len(theirs) == 3
     for row, expected in zip(ours, theirs, strict=True):
-        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert row["loss"] == pytest.approx(expected["loss"], rel=5e-5)  # of other sums: one rank may have two threads
         assert 0 < row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)
 
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import paddle
 
 from common.console import command, first_of
@@ -10,6 +11,7 @@ from models.weights.matching import find_naming, network_title
 from models.weights.shifts import MARKS, as_ours, check_kind, kind_of
 
 HEAD = "fc."
+BIAS = "fc.bias"
 BACKBONE = "backbone."
 NAMES_SHOWN = 3
 
@@ -57,19 +59,46 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
         ValueError: a tensor is missing or has another shape, the backbone of the weights has tensors that the model's
             has not, or a TSM is not loaded as one; nothing has been changed then.
     """
-    tensors = model.state_dict()
+    tensors, can_tell = model.state_dict(), weights.naming.tells_shift
     kind = kind_of({name: tensors.pop(name).numpy() for name in MARKS if name in tensors})
-    can_tell = weights.naming.tells_shift
     if kind.is_tsm and not can_tell:
         weights = weights._replace(naming=weights.naming.tsm)
     arrays = {name: array for name, array in weights.arrays.items() if name not in MARKS}
+    report = _compared(weights, arrays, tensors, fresh_head)
+    theirs, ours = (one[BIAS].shape if BIAS in one else () for one in (arrays, tensors))
+    if not fresh_head and len(theirs) == len(ours) == 1 and theirs[0] != ours[0]:
+        raise ValueError(
+            f"{weights.path}: made for {theirs[0]} classes, but MODEL.num_classes is {ours[0]}; "
+            "set num_classes to match, or train on from it with --pretrain, which starts a new last layer"
+        )
+    unfilled = [
+        name for name in tensors if name not in report.matched and not (report.head_is_fresh and name.startswith(HEAD))
+    ]
+    if unfilled or any(name.startswith(BACKBONE) for name in report.left_over):
+        raise ValueError(
+            f"{weights.path}: does not fit the model: {report.summary()}; {_advice(weights, tensors, unfilled)}"
+        )
+    network = weights.naming, weights.num_layers
+    if can_tell or not fresh_head:
+        check_kind(weights.path, kind_of(weights.arrays, *network), kind, is_start=fresh_head)
+    if weights.naming.shift:
+        arrays = as_ours(arrays, *network, kind.shift_div)
+    for name in report.matched:
+        tensors[name].set_value(arrays[name])
+    return report
+
+
+def _compared(
+    weights: Weights, arrays: dict[str, np.ndarray], tensors: dict[str, paddle.Tensor], fresh_head: bool
+) -> MatchReport:
+    """Which of the model's tensors these arrays of the weights would fill."""
     shapes = {name: (list(arrays[name].shape), list(tensors[name].shape)) for name in tensors if name in arrays}
     matched = [name for name, (theirs, ours) in shapes.items() if theirs == ours]
     unlike = {name: both for name, both in shapes.items() if name not in matched}
     head_is_fresh = fresh_head and any(name.startswith(HEAD) and name not in matched for name in tensors)
     if head_is_fresh:
         matched = [name for name in matched if not name.startswith(HEAD)]
-    report = MatchReport(
+    return MatchReport(
         weights.description(),
         matched,
         missing=[name for name in tensors if name not in arrays],
@@ -78,25 +107,6 @@ def load_weights(model: paddle.nn.Layer, weights: Weights, fresh_head: bool = Fa
         passed_over=weights.passed_over,
         head_is_fresh=head_is_fresh,
     )
-    their_classes, our_classes = shapes.get(f"{HEAD}bias", ([], []))
-    if not fresh_head and their_classes != our_classes and len(their_classes) == 1:
-        raise ValueError(
-            f"{weights.path}: made for {their_classes[0]} classes, but MODEL.num_classes is {our_classes[0]}; "
-            "set num_classes to match, or train on from it with --pretrain, which starts a new last layer"
-        )
-    unfilled = [name for name in tensors if name not in matched and not (head_is_fresh and name.startswith(HEAD))]
-    if unfilled or any(name.startswith(BACKBONE) for name in report.left_over):
-        raise ValueError(
-            f"{weights.path}: does not fit the model: {report.summary()}; {_advice(weights, tensors, unfilled)}"
-        )
-    if can_tell or not fresh_head:
-        theirs = kind_of(weights.arrays, weights.naming, weights.num_layers)
-        check_kind(weights.path, theirs, kind, is_start=fresh_head)
-    if weights.naming.shift:
-        arrays = as_ours(arrays, weights.naming, weights.num_layers, kind.shift_div)
-    for name in matched:
-        tensors[name].set_value(arrays[name])
-    return report
 
 
 def _advice(weights: Weights, tensors: dict[str, paddle.Tensor], unfilled: list[str]) -> str:
