@@ -1,5 +1,6 @@
-"""Runs verbs one after another in the same ranks; test_distributed.py starts it by paddle.distributed.launch.
+"""Runs verbs one after another, alone or in the same ranks; test_distributed.py starts it.
 
+    python tests/ranks_worker.py jobs.json
     python -m paddle.distributed.launch --nproc_per_node=2 tests/ranks_worker.py jobs.json
 
 jobs.json lists [verb, flags]; the scores of "test" go to the file scores.json beside it.
