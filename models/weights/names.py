@@ -100,6 +100,11 @@ def _stage_and_letter(block: BlockPlace) -> str:
     return f"{block.stage + 1}{chr(ord('a') + block.index)}"
 
 
+def _behind(prefix: str, parts: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Places of a network that lies in another one, under that name."""
+    return {part: (prefix + convolution, prefix + batch_norm) for part, (convolution, batch_norm) in parts.items()}
+
+
 OURS = {
     "resnet": Naming(
         "this project",
@@ -220,7 +225,7 @@ NAMINGS = {
     "paddleclas2.0_vd": PADDLECLAS_2_VD,
     "paddlevideo_pp": PADDLECLAS_2_VD._replace(
         title="PaddleVideo's PP-TSN",
-        parts={part: tuple(f"backbone.{place}" for place in places) for part, places in PADDLECLAS_2_VD.parts.items()},
+        parts=_behind("backbone.", PADDLECLAS_2_VD.parts),
         head=("head.fc.weight", "head.fc.bias"),
     ).with_tsm("PaddleVideo's PP-TSM", Shift(negative_slope=NEGATIVE_SLOPE)),
     "paddle.vision": PADDLE_VISION,
@@ -239,14 +244,9 @@ NAMINGS = {
         batch_norm=TORCH_BATCH_NORM,
         head_is_transposed=True,
     ).with_tsm("MMAction2's TSM", TORCH_SHIFT, ".net.weight"),
-    "mit": Naming(
-        "MIT's TSN",
-        block=_layer_and_index,
-        parts={
-            "stem": ("base_model.conv1", "base_model.bn1"),
-            "branch": ("base_model.{block}.conv{number}", "base_model.{block}.bn{number}"),
-            "shortcut": ("base_model.{block}.downsample.0", "base_model.{block}.downsample.1"),
-        },
+    "mit": PADDLE_VISION._replace(
+        title="MIT's TSN",
+        parts=_behind("base_model.", PADDLE_VISION.parts),
         head=("new_fc.weight", "new_fc.bias"),
         batch_norm=TORCH_BATCH_NORM,
         head_is_transposed=True,
