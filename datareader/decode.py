@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.safe_pickle import load_pickle
 from datareader.selective import Doubt, decode_selectively
-from datareader.video import Deadline, Video, VideoError
+from datareader.video import Allowance, Bounds, Video, VideoError
 
 PACKAGES = {"decord": ("decord", "decord"), "opencv": ("cv2", "opencv-python-headless")}
 """Decoder -> the module it needs, and the package that brings it, for those that are an extra install."""
@@ -66,6 +66,7 @@ def decode_video(
     timeout_sec: float | None = None,
     prepare: Prepare = _as_it_is,
     num_threads: int = 1,
+    bounds: Bounds = Bounds(),
 ) -> Decoded:
     """Decode the picked frames of a video.
 
@@ -77,13 +78,15 @@ def decode_video(
         prepare: applied to each picture when it is decoded, for example to make it smaller: only that is kept
             (decord gives all pictures at once).
         num_threads: how many may decode, and prepare, where selective decoding can begin at several places.
+        bounds: what the file may be; kept by the decoders on PyAV.
 
     Raises:
         VideoError: no such file, no video in it, damaged, or out of time.
     """
     if not Path(path).is_file():
         raise VideoError("no such file")
-    pictures, doubt = DECODERS[decoder](path, pick_indices, Deadline(timeout_sec), _keep(prepare), num_threads)
+    allowance = Allowance(timeout_sec, bounds)
+    pictures, doubt = DECODERS[decoder](path, pick_indices, allowance, _keep(prepare), num_threads)
     return Decoded(_of_one_size(pictures), doubt)
 
 
@@ -114,9 +117,9 @@ def decode_pkl(
     """
     if not Path(path).is_file():
         raise VideoError("no such file")
-    deadline = Deadline(timeout_sec)
+    allowance = Allowance(timeout_sec)
     try:
-        content = load_pickle(path, encoding="bytes", check=deadline.check)
+        content = load_pickle(path, encoding="bytes", check=allowance.check)
     except VideoError:
         raise
     except ValueError as error:
@@ -130,7 +133,7 @@ def decode_pkl(
         raise VideoError("its video id is no text")
     keep, pictures = _keep(prepare), []
     for index in pick_indices(len(jpegs)):
-        deadline.check()
+        allowance.check()
         pictures.append(keep(_decode_jpeg(jpegs[index])))
     return str(video_id), label, _of_one_size(pictures)
 
@@ -144,9 +147,9 @@ def _decode_jpeg(data: object) -> np.ndarray:
 
 
 def _decode_selective(
-    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+    path: str, pick_indices: PickIndices, allowance: Allowance, keep: Keep, num_threads: int
 ) -> tuple[list[Kept], str]:
-    with Video(path, deadline) as video:
+    with Video(path, allowance) as video:
         try:
             return decode_selectively(video, pick_indices, keep, num_threads), ""
         except Doubt as doubt:
@@ -155,9 +158,9 @@ def _decode_selective(
 
 
 def _decode_pyav(
-    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+    path: str, pick_indices: PickIndices, allowance: Allowance, keep: Keep, num_threads: int
 ) -> tuple[list[Kept], str]:
-    with Video(path, deadline) as video:
+    with Video(path, allowance) as video:
         return _play_video(video, pick_indices, keep), ""
 
 
@@ -170,14 +173,14 @@ def _play_video(video: Video, pick_indices: PickIndices, keep: Keep) -> list[Kep
 
 
 def _decode_opencv(
-    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+    path: str, pick_indices: PickIndices, allowance: Allowance, keep: Keep, num_threads: int
 ) -> tuple[list[Kept], str]:
     import cv2
 
     def play() -> Iterator[Callable[[], Kept]]:
         capture = cv2.VideoCapture(path)
         while capture.grab():
-            deadline.check()
+            allowance.check()
             yield lambda: keep(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB))
         capture.release()
 
@@ -186,13 +189,13 @@ def _decode_opencv(
 
 
 def _decode_decord(
-    path: str, pick_indices: PickIndices, deadline: Deadline, keep: Keep, num_threads: int
+    path: str, pick_indices: PickIndices, allowance: Allowance, keep: Keep, num_threads: int
 ) -> tuple[list[Kept], str]:
     import decord
 
     try:
         reader = decord.VideoReader(path, num_threads=1)
-        deadline.check()
+        allowance.check()
         return list(map(keep, reader.get_batch(pick_indices(len(reader))).asnumpy())), ""
     except (decord.DECORDError, RuntimeError) as error:
         raise VideoError(f"damaged or no video: {str(error).strip().splitlines()[-1]}") from error

@@ -12,6 +12,7 @@ from datareader.decode import VideoError, decode_pkl, decode_video
 from datareader.records import Record
 from datareader.sampling import Sampling
 from datareader.transforms import Views
+from datareader.video import Bounds
 
 FRAMES_STREAM, VIEW_STREAM = 0, 1  # a sample's two random streams: frames may be picked twice, the view must not notice
 
@@ -27,6 +28,8 @@ class Decoding(NamedTuple):
     """Time that one file may take; None: any."""
     num_threads: int = 1
     """How many may decode one video; see `decode_selectively`."""
+    bounds: Bounds = Bounds()
+    """What a video may be; pickled frames have none."""
 
 
 class Sample(NamedTuple):
@@ -154,8 +157,8 @@ class ClipReader:
             video_id, label, frames = decode_pkl(record.path, pick_indices, self.decoding.timeout_sec, prepare)
             label, doubt = self._checked(label), ""
         else:
-            _, decoder, timeout_sec, num_threads = self.decoding
-            frames, doubt = decode_video(record.path, pick_indices, decoder, timeout_sec, prepare, num_threads)
+            _, decoder, timeout_sec, num_threads, bounds = self.decoding
+            frames, doubt = decode_video(record.path, pick_indices, decoder, timeout_sec, prepare, num_threads, bounds)
             video_id, label = record.name, record.label
         self.views.cut_into(clip, frames, self.sampling.frames_per_clip)
         return label, video_id, doubt

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from datareader.upright import Upright
-from datareader.video import LIMITS, Deadline, Video, VideoError
+from datareader.video import Allowance, Bounds, Video, VideoError
 
 OPENING_SEC, SILENCE_SEC = 20.0, 20.0  # how long an address may take to answer, and to send more
 LONGEST_STEP_BACK_SEC, LONGEST_GAP_SEC = 1.0, 3600.0  # from frame to frame; a larger jump is one of the clock
@@ -42,14 +42,17 @@ def is_address(source: str) -> bool:
     return "://" in source or source.startswith(CAMERA)
 
 
-def play(source: str) -> Iterator[PlayedFrame]:
+def play(source: str, bounds: Bounds = Bounds()) -> Iterator[PlayedFrame]:
     """Every frame of a file, an address or a camera, each decoded once, in the order they are shown, by a `Clock`.
+
+    Args:
+        bounds: what a file may be.
 
     Raises:
         VideoError: it cannot be opened, has no video, or not one frame of it can be decoded.
     """
     clock = None
-    for time_sec, to_rgb in _frames_of_address(source) if is_address(source) else _frames_of_file(source):
+    for time_sec, to_rgb in _frames_of_address(source) if is_address(source) else _frames_of_file(source, bounds):
         clock = clock or Clock()
         yield PlayedFrame(clock.elapsed_sec(time_sec), to_rgb)
     if clock is None:
@@ -148,8 +151,8 @@ class _Pending:
                 segment.append(picture())
 
 
-def _frames_of_file(path: str) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
-    with Video(path, Deadline(None)) as video:
+def _frames_of_file(path: str, bounds: Bounds) -> Iterator[tuple[float | None, Callable[[], np.ndarray]]]:
+    with Video(path, Allowance(None, bounds)) as video:
         for frame in video.frames():
             yield time_sec(frame, video.time_base), lambda frame=frame: video.to_rgb(frame)
 
@@ -160,7 +163,7 @@ def _frames_of_address(source: str) -> Iterator[tuple[float | None, Callable[[],
         with av.open(
             source,
             format="v4l2" if source.startswith(CAMERA) else None,
-            options=LIMITS,
+            options=Bounds().of_file(),
             timeout=(OPENING_SEC, SILENCE_SEC),
         ) as container:
             stream = container.streams.best("video")

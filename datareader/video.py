@@ -16,7 +16,6 @@ from datareader.upright import Upright
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
 PACKET_BYTES = 800  # what a packet takes there besides its content
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192, twice those of 8K video; a damaged header asks for any size
-LIMITS = {"max_pixels": str(MOST_PIXELS)}
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
 BITSTREAMS = {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4, "vp9": Vp9, "av1": Av1}
 
@@ -25,15 +24,36 @@ class VideoError(ValueError):
     """One video cannot be read; the message says why, the caller knows which."""
 
 
-class Deadline:
-    """The time that reading one file may take.
+class Bounds(NamedTuple):
+    """What a file may be: those who read strangers' files are stricter than these."""
+
+    max_pixels: int = MOST_PIXELS
+    """Of a frame."""
+    max_video_sec: float | None = None
+    """Length of the video, by its packets' times; None: any."""
+    containers: str | None = None
+    """FFmpeg's names of the formats that may be opened, with commas between; None: all."""
+
+    def of_decoder(self) -> dict[str, str]:
+        """What FFmpeg's decoders hear of it."""
+        return {"max_pixels": str(self.max_pixels)}
+
+    def of_file(self) -> dict[str, str]:
+        """What FFmpeg hears of it as it opens a file."""
+        return self.of_decoder() | ({"format_whitelist": self.containers} if self.containers else {})
+
+
+class Allowance:
+    """What reading one file may take.
 
     Args:
         limit_sec: seconds from now; None: no limit.
+        bounds: what the file may be.
     """
 
-    def __init__(self, limit_sec: float | None):
+    def __init__(self, limit_sec: float | None, bounds: Bounds = Bounds()):
         self.limit_sec = limit_sec
+        self.bounds = bounds
         self._end_sec = None if limit_sec is None else time.monotonic() + limit_sec
 
     def left_sec(self) -> float | None:
@@ -62,14 +82,14 @@ class Video:
 
     Args:
         path: a local file.
-        deadline: checked at every packet.
+        allowance: its time is checked at every packet.
 
     Raises:
-        VideoError: damaged, no video in it, or frames of more than MOST_PIXELS.
+        VideoError: damaged, no video in it, or out of its bounds.
     """
 
-    def __init__(self, path: str, deadline: Deadline):
-        self.deadline = deadline
+    def __init__(self, path: str, allowance: Allowance):
+        self.allowance = allowance
         self._path = path
         self._container = self._open()
         try:
@@ -78,9 +98,10 @@ class Video:
                 raise VideoError("has no video stream")
             if stream.codec_context is None:
                 raise VideoError("is in a codec that FFmpeg does not know")
-            if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
+            max_pixels = allowance.bounds.max_pixels
+            if stream.codec_context.width * stream.codec_context.height > max_pixels:
                 size = f"{stream.codec_context.width}x{stream.codec_context.height}"
-                raise VideoError(f"its frames of {size} are larger than {MOST_PIXELS} pixels")
+                raise VideoError(f"its frames of {size} are larger than {max_pixels} pixels")
             self._stream_index = stream.index
             self.format_name = self._container.format.name
             self.codec_name = stream.codec_context.codec.canonical_name
@@ -98,6 +119,7 @@ class Video:
             self.bitstream = BITSTREAMS.get(self.codec_name, Other)(self.extradata)
             """What the packets' bytes say of them."""
             self.packet_infos = self._read_all()
+            self._check_length()
             self.num_refused = 0
             """Packets that the decoder refused, when `frames` was last asked."""
         except BaseException:
@@ -142,7 +164,7 @@ class Video:
         wanted = range(len(self.packet_infos)) if positions is None else positions
         if self._kept is not None:
             for position in wanted:
-                self.deadline.check()
+                self.allowance.check()
                 yield position, self._kept[position]
             return
         remaining = iter(wanted)
@@ -162,7 +184,7 @@ class Video:
             self._container = self._open()
             self.decoder = self._container.streams[self._stream_index].codec_context
         self._has_begun = True
-        self.decoder.options = LIMITS
+        self.decoder.options = self.allowance.bounds.of_decoder()
         self.decoder.thread_count = 1  # one thread per decoder: the worker processes are the parallelism
         return self.decoder
 
@@ -192,23 +214,30 @@ class Video:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            return open_local(self._path, self.deadline.left_sec())
+            return open_local(self._path, self.allowance.left_sec(), self.allowance.bounds)
         except VideoError:
-            self.deadline.check()
+            self.allowance.check()
             raise
 
     def _demux(self, container: av.container.InputContainer) -> Iterator[av.Packet]:
         """The packets that hold something, to the end or to where reading fails."""
         try:
             for packet in container.demux(container.streams[self._stream_index]):
-                self.deadline.check()
+                self.allowance.check()
                 if packet.size:
                     yield packet
         except av.FFmpegError as error:
-            self.deadline.check()
+            self.allowance.check()
             self.reading_error = error.strerror
         except IndexError:  # how PyAV meets a stream that the file did not announce
             self.reading_error = "a further stream begins in its middle"
+
+    def _check_length(self) -> None:
+        longest_sec = self.allowance.bounds.max_video_sec
+        times = [info.time for info in self.packet_infos if info.time is not None]
+        length_sec = float((max(times) - min(times)) * self.time_base) if times else 0.0
+        if longest_sec is not None and length_sec > longest_sec:
+            raise VideoError(f"lasts {length_sec:.0f} s, longer than {longest_sec:g} s")
 
     def _read_all(self) -> list[PacketInfo]:
         infos, num_bytes, bitstream = [], 0, self.bitstream
@@ -231,7 +260,7 @@ class Video:
         return infos
 
 
-def open_local(path: str, timeout_sec: float | None = None) -> av.container.InputContainer:
+def open_local(path: str, timeout_sec: float | None = None, bounds: Bounds = Bounds()) -> av.container.InputContainer:
     """Open a file with FFmpeg.
 
     Raises:
@@ -240,7 +269,7 @@ def open_local(path: str, timeout_sec: float | None = None) -> av.container.Inpu
     try:
         return av.open(
             f"file:{path}",
-            options=ONLY_LOCAL_FILES | LIMITS,
+            options=ONLY_LOCAL_FILES | bounds.of_file(),
             timeout=timeout_sec,
             metadata_errors="replace",  # a title in another encoding is no reason to refuse the pictures
         )

@@ -10,7 +10,7 @@ import av
 
 from common.command_line import OneLineParser, positive_float, positive_int
 from common.processes import num_cores
-from datareader.video import Deadline, Video, VideoError
+from datareader.video import Allowance, Video, VideoError
 
 LONGEST_NAME = 255  # bytes
 
@@ -35,7 +35,7 @@ def open_video(path: str, timeout_sec: float) -> Video:
     """
     if not Path(path).is_file():
         raise VideoError("no such file")
-    return Video(path, Deadline(timeout_sec))
+    return Video(path, Allowance(timeout_sec))
 
 
 def refuse_long_name(source: str | Path, target: Path) -> None:

@@ -8,7 +8,7 @@ from datareader import video
 from datareader.bitstream import MOST_UNITS, Av1, Mpeg4
 from datareader.decode import decode_video
 from datareader.nal_units import H264, Hevc
-from datareader.video import Deadline, Video, VideoError
+from datareader.video import Allowance, Video, VideoError
 from kinds import KINDS, packets_of
 
 PICTURE = b"\0\0\1\x65\x88\x84"
@@ -71,7 +71,7 @@ def test_ordinary_pictures_are_put_aside_as_the_others_are(tmp_path, kind):
     """Most packets are one unit, which is looked at in a shorter way."""
     path = KINDS[kind](tmp_path)
     packets = [bytes(packet) for packet in packets_of(path)]
-    with Video(str(path), Deadline(None)) as opened:
+    with Video(str(path), Allowance(None)) as opened:
         stream, slowly = opened.bitstream, type(opened.bitstream)(opened.extradata)
         slowly._takes_ordinary = lambda packet: False
         for time, packet in enumerate(packets):
@@ -85,7 +85,7 @@ def test_many_small_packets_are_not_kept_in_memory(tmp_path, monkeypatch):
     path = write_video(tmp_path / "clip.mp4", grey_frames(40))
     frames = decode_video(str(path), lambda num_frames: np.arange(0, 40, 7)).frames
     monkeypatch.setattr(video, "KEPT_BYTES", path.stat().st_size)  # their contents alone are less
-    with Video(str(path), Deadline(None)) as opened:
+    with Video(str(path), Allowance(None)) as opened:
         assert sum(info.num_bytes for info in opened.packet_infos) < video.KEPT_BYTES
         assert opened._kept is None
     again = decode_video(str(path), lambda num_frames: np.arange(0, 40, 7)).frames

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import datareader.video
 from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import DECODERS, VideoError, check_decoder, decode_pkl, decode_video
 from datareader.stream import play
+from datareader.video import Bounds
 from kinds import with_matrix
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,13 +133,26 @@ def test_no_decoded_frame_waits_for_the_garbage_collector(tmp_path, decoder):
 
 def test_frames_larger_than_any_video_are_refused(tmp_path, monkeypatch):
     path = write_video(tmp_path / "x.mp4", grey_frames(3, 64, 96))
-    monkeypatch.setattr(datareader.video, "MOST_PIXELS", 96 * 64 - 1)
     with pytest.raises(VideoError, match="its frames of 96x64 are larger than 6143 pixels"):
-        decode_video(str(path), np.arange)
-    monkeypatch.setattr(datareader.video, "LIMITS", {"max_pixels": "6143"})
-    monkeypatch.setattr(datareader.video, "MOST_PIXELS", 96 * 64)
+        decode_video(str(path), np.arange, bounds=Bounds(max_pixels=96 * 64 - 1))
+    assert len(decode_video(str(path), np.arange, bounds=Bounds(max_pixels=96 * 64)).frames) == 3
+    monkeypatch.setattr(Bounds, "of_decoder", lambda bounds: {"max_pixels": "6143"})
     with pytest.raises(VideoError):  # where the file's header is silent and FFmpeg meets the size on the way
         decode_video(str(path), np.arange)
+
+
+def test_longer_videos_and_other_containers_than_allowed_are_refused(tmp_path):
+    path = write_video(tmp_path / "x.mp4", grey_frames(26))
+    assert len(decode_video(str(path), np.arange, bounds=Bounds(max_video_sec=1.0)).frames) == 26
+    with pytest.raises(VideoError, match="lasts 1 s, longer than 0.9 s"):
+        decode_video(str(path), np.arange, bounds=Bounds(max_video_sec=0.9))
+    assert len(decode_video(str(path), np.arange, bounds=Bounds(containers="avi,mov")).frames) == 26
+    with pytest.raises(VideoError, match="damaged or no video"):
+        decode_video(str(path), np.arange, bounds=Bounds(containers="avi"))
+    playlist = tmp_path / "list.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile x.mp4\n")
+    with pytest.raises(VideoError, match="damaged or no video"):  # which would show another's video
+        decode_video(str(playlist), np.arange, bounds=Bounds(containers="mov"))
 
 
 def test_broken_files_are_video_errors(tmp_path, video):

@@ -15,7 +15,7 @@ from conftest import frame_numbers, grey_frames, write_video
 from datareader.decode import VideoError, decode_video
 from datareader.sampling import segment_indices
 from datareader.selective import packet_ranges, parts_of
-from datareader.video import Deadline, Video
+from datareader.video import Allowance, Video
 
 
 def scene(num_frames: int) -> np.ndarray:
@@ -106,14 +106,14 @@ def test_periodic_intra_refresh_begins_nowhere_but_at_the_start(tmp_path):
     options = {"x264-params": "intra-refresh=1:keyint=20"}
     path = write_video(tmp_path / "x.mkv", scene(60), options=options)
     assert doubts_where_frames_differ(path, [[i] for i in range(60)]) == {""}
-    with Video(str(path), Deadline(None)) as video:
+    with Video(str(path), Allowance(None)) as video:
         assert [info.is_key for info in video.packet_infos] == [True] + [False] * 59
 
 
 def test_each_pass_has_a_new_decoder(tmp_path):
     """One of MPEG-4 that was flushed gives 21 of these frames."""
     path = write_video(tmp_path / "x.mp4", scene(60), "mpeg4", options={"flags": "+ildct+ilme", "bf": "2"})
-    with Video(str(path), Deadline(None)) as video:
+    with Video(str(path), Allowance(None)) as video:
         assert [sum(1 for _ in video.frames()) for _ in range(3)] == [60, 60, 60]
 
 
@@ -296,11 +296,11 @@ def test_the_first_parts_error_is_raised(tmp_path, opened_beside):
 
 
 def test_the_time_limit_counts_in_threads(tmp_path, monkeypatch, opened_beside):
-    def check(deadline: Deadline) -> None:
+    def check(allowance: Allowance) -> None:
         if threading.current_thread() is not threading.main_thread():
-            raise VideoError(f"takes longer than {deadline.limit_sec:g} s to read")
+            raise VideoError(f"takes longer than {allowance.limit_sec:g} s to read")
 
-    monkeypatch.setattr(Deadline, "check", check)
+    monkeypatch.setattr(Allowance, "check", check)
     path = str(write_video(tmp_path / "x.mp4", scene(40), options={"g": "8"}))
     with pytest.raises(VideoError, match="takes longer than 60 s to read"):
         decode_video(path, lambda num_frames: np.array([0, 39]), timeout_sec=60, num_threads=2)

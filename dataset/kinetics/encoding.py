@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from datareader.selective import Doubt, check_packets
 from datareader.upright import UPRIGHT, Orientation, orientation, turned
-from datareader.video import Deadline, Video, VideoError
+from datareader.video import Allowance, Video, VideoError
 from dataset.whole_videos import every_frame
 
 KEY_FRAME_EVERY = 16
@@ -56,7 +56,7 @@ def encode(path: Path, video: Video, short_side: int) -> int:
 def verify(path: Path, num_frames: int) -> None:
     """Raise OSError if the file does not hold what was written: a full disk is not always told in time."""
     try:
-        with Video(str(path), Deadline(None)) as video:
+        with Video(str(path), Allowance(None)) as video:
             infos = video.packet_infos
     except VideoError:
         infos = []
