@@ -16,6 +16,7 @@ from datareader.upright import Upright
 KEPT_BYTES = 64 << 20  # packets of a file up to this size stay in memory; a larger file is read again to decode it
 PACKET_BYTES = 800  # what a packet takes there besides its content
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192, twice those of 8K video; a damaged header asks for any size
+LIMITS = {"max_pixels": str(MOST_PIXELS)}
 ONLY_LOCAL_FILES = {"protocol_whitelist": "file"}  # a playlist in a video's clothes cannot make FFmpeg open addresses
 BITSTREAMS = {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4, "vp9": Vp9, "av1": Av1}
 
@@ -39,8 +40,8 @@ class Bounds(NamedTuple):
         return {"max_pixels": str(self.max_pixels)}
 
     def of_file(self) -> dict[str, str]:
-        """What FFmpeg hears of it as it opens a file."""
-        return self.of_decoder() | ({"format_whitelist": self.containers} if self.containers else {})
+        """What FFmpeg hears of it as it opens a file: it would not tell the size of one that it must not decode."""
+        return LIMITS | ({"format_whitelist": self.containers} if self.containers else {})
 
 
 class Allowance:
