@@ -36,8 +36,8 @@ class Bounds(NamedTuple):
     """FFmpeg's names of the formats that may be opened, with commas between; None: all."""
 
     def of_decoder(self) -> dict[str, str]:
-        """What FFmpeg's decoders hear of it."""
-        return {"max_pixels": str(self.max_pixels)}
+        """What FFmpeg's decoders hear of it, for frames that grow on the way; they count rows with their padding."""
+        return {"max_pixels": str(min(2 * self.max_pixels, MOST_PIXELS))}
 
     def of_file(self) -> dict[str, str]:
         """What FFmpeg hears of it as it opens a file: it would not tell the size of one that it must not decode."""
