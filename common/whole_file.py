@@ -119,8 +119,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def prepare_save_dir(save_dir: str | Path) -> Path:
+def prepare_save_dir(save_dir: str | Path, flag: str = "--save_dir") -> Path:
     """Make the folder that results go to, prove that it can be written, and clean up after runs that were killed.
+
+    Args:
+        flag: names another one.
 
     Raises:
         OSError: it cannot; the message names it.
@@ -133,5 +136,5 @@ def prepare_save_dir(save_dir: str | Path) -> Path:
         probe.unlink()
         remove_leftovers(save_dir)
     except OSError as error:
-        raise OSError(f"{save_dir}: cannot write here ({error.strerror}); choose another --save_dir") from error
+        raise OSError(f"{save_dir}: cannot write here ({error.strerror}); choose another {flag}") from error
     return save_dir

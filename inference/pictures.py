@@ -31,6 +31,15 @@ def draw_caption(picture: np.ndarray, lines: list[str]) -> np.ndarray:
     return np.asarray(image)
 
 
+def heated(frames: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Frames with their heat maps over them, uint8 (T, H, W, 3); arguments as those of `heat_sheet`."""
+    from matplotlib import colormaps
+
+    colours = colormaps["turbo"](maps)[..., :3] * 255
+    shares = HEAT_SHARE * maps[..., None]
+    return (frames * (1 - shares) + colours * shares).astype(np.uint8)
+
+
 def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Image:
     """Frames above, the same with their heat maps below, in order of time.
 
@@ -39,11 +48,7 @@ def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Imag
         maps: float (T, H, W), 0 to 1.
         caption: the line on top.
     """
-    from matplotlib import colormaps
-
-    colours = colormaps["turbo"](maps)[..., :3] * 255
-    shares = HEAT_SHARE * maps[..., None]
-    heated = (frames * (1 - shares) + colours * shares).astype(np.uint8)
+    pairs = zip(frames, heated(frames, maps), strict=True)
     num_columns = min(len(frames), SHEET_COLUMNS)
     num_rows = -(-len(frames) // num_columns)
     cell, gap, top = SHEET_CELL_PX, 4, 34
@@ -51,7 +56,7 @@ def heat_sheet(frames: np.ndarray, maps: np.ndarray, caption: str) -> Image.Imag
         "RGB", (max(num_columns * (cell + gap) + gap, 480), top + num_rows * (2 * cell + 2 * gap)), GROUND
     )
     ImageDraw.Draw(sheet).text((8, 8), printable(caption), INK, font_of(16, caption))
-    for number, pair in enumerate(zip(frames, heated, strict=True)):
+    for number, pair in enumerate(pairs):
         row, column = divmod(number, num_columns)
         for part, picture in enumerate(pair):
             place = (gap + column * (cell + gap), top + row * (2 * cell + 2 * gap) + part * cell)
