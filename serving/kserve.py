@@ -1,0 +1,190 @@
+"""KServe's interface, version 2 (the Open Inference Protocol): health, metadata, and inference on frames.
+
+The binary tensor extension is spoken too. Source: kserve/open-inference-protocol, specification/protocol.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from common.plain_json import fits, parse_json
+from inference.engines.engine import Classified
+from serving.house import House, unless_gone
+from serving.refusals import Refusal
+
+PLATFORM = "tsn_video_classification"
+VERSION = "1"
+MOST_JSON_BYTES = 32 << 20  # numbers as text take twenty times their memory once they are read; binary ones do not
+MOST_CLIPS = 64
+MOST_FRAMES = 1024  # of a clip
+HEADER_LENGTH = "inference-header-content-length"
+OUTPUTS = ("probabilities", "features")
+BINARY = "application/octet-stream"
+
+
+class Asked(NamedTuple):
+    """What an inference request wants."""
+
+    clips: np.ndarray
+    """uint8 (N, T, 3, H, W)."""
+    outputs: dict[str, bool]
+    """Name -> whether it is to be binary."""
+    request_id: str | None
+
+
+def kserve_routes(house: House) -> APIRouter:
+    router = APIRouter(tags=["KServe v2"])
+    session = house.service.session
+    side = getattr(session.config, session.mode).target_size
+    model_path = f"/v2/models/{house.model_name}"
+    metadata = {
+        "name": house.model_name,
+        "versions": [VERSION],
+        "platform": PLATFORM,
+        "inputs": [{"name": "frames", "datatype": "UINT8", "shape": [-1, -1, 3, side, side]}],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, session.config.model.num_classes]},
+            {"name": "features", "datatype": "FP32", "shape": [-1, -1]},
+        ],
+    }
+
+    @router.get("/v2", summary="What this server is")
+    async def server_metadata() -> dict[str, Any]:
+        return {"name": PLATFORM, "version": VERSION, "extensions": ["binary_tensor_data"]}
+
+    @router.get("/v2/health/live", summary="Whether it runs")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get("/v2/health/ready", summary="Whether it takes requests")
+    async def ready() -> JSONResponse:
+        is_ready = not house.doors.is_closed
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+    @router.get(model_path, summary="The model's inputs and outputs")
+    @router.get(f"{model_path}/versions/{VERSION}", include_in_schema=False)
+    async def model_metadata() -> dict[str, Any]:
+        return metadata
+
+    @router.get(f"{model_path}/ready", summary="Whether the model takes requests")
+    @router.get(f"{model_path}/versions/{VERSION}/ready", include_in_schema=False)
+    async def model_ready() -> JSONResponse:
+        is_ready = not house.doors.is_closed
+        return JSONResponse({"name": house.model_name, "ready": is_ready}, 200 if is_ready else 503)
+
+    @router.post(f"{model_path}/infer", summary="Classify clips that are frames already")
+    @router.post(f"{model_path}/versions/{VERSION}/infer", include_in_schema=False)
+    async def infer(request: Request) -> Response:
+        length = header_length(request)
+        most_bytes = house.uploads.max_bytes if length is not None else min(MOST_JSON_BYTES, house.uploads.max_bytes)
+
+        async def receive(request: Request, path: Path) -> int:
+            return await house.uploads.receive_body(request, path, most_bytes)
+
+        async with contextlib.AsyncExitStack() as stack:
+            path = await house.take_in(request, stack, receive)
+            asked = await run_in_threadpool(read_request, path, length, side)
+            classified = await unless_gone(request, house.service.classify_frames(asked.clips))
+        return infer_response(house.model_name, asked, classified)
+
+    return router
+
+
+def header_length(request: Request) -> int | None:
+    """Bytes of the JSON before the binary tensors; None: there are none."""
+    text = request.headers.get(HEADER_LENGTH)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdecimal():
+        raise Refusal(400, f"the header {HEADER_LENGTH} has to be a number of bytes")
+    return int(text)
+
+
+def read_request(path: Path, length: int | None, side: int) -> Asked:
+    """A request's clips, and which outputs it wants.
+
+    Args:
+        length: see `header_length`.
+        side: of the model's frames, pixels.
+
+    Raises:
+        Refusal: it is not such a request, or not one for this model.
+    """
+    with path.open("rb") as file:
+        text = file.read(MOST_JSON_BYTES if length is None else min(length, MOST_JSON_BYTES))
+        binary = file.read() if length is not None else b""
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise Refusal(400, f"the request is no JSON: {error}") from error
+    if not fits(content, dict) or not fits(content.get("inputs"), list[dict]) or len(content["inputs"]) != 1:
+        raise Refusal(400, "the request has to have one input, frames")
+    return Asked(_clips(content["inputs"][0], binary, side), _wanted_outputs(content), _request_id(content))
+
+
+def _clips(tensor: dict[str, Any], binary: bytes, side: int) -> np.ndarray:
+    if tensor.get("name") != "frames" or tensor.get("datatype") != "UINT8":
+        raise Refusal(400, "the input has to be frames, of datatype UINT8")
+    shape = tensor.get("shape")
+    if not fits(shape, list[int]) or len(shape) != 5 or shape[2:] != [3, side, side] or min(shape) < 1:
+        raise Refusal(400, f"the shape of frames has to be [clips, frames, 3, {side}, {side}]")
+    if shape[0] > MOST_CLIPS or shape[1] > MOST_FRAMES:
+        raise Refusal(413, f"at most {MOST_CLIPS} clips of {MOST_FRAMES} frames are taken at once")
+    size, parameters = int(np.prod(shape)), tensor.get("parameters") or {}
+    if "data" not in tensor:
+        if not fits(parameters, dict) or parameters.get("binary_data_size") != len(binary) or len(binary) != size:
+            raise Refusal(400, f"frames of this shape are {size} bytes; binary_data_size and the body have to be that")
+        return np.frombuffer(binary, np.uint8).reshape(shape)
+    try:
+        numbers = np.array(tensor["data"])
+    except ValueError as error:  # lists of several lengths
+        raise Refusal(400, "the data of frames is no array of numbers") from error
+    if numbers.dtype.kind not in "iu" or numbers.size != size or numbers.min() < 0 or numbers.max() > 255:
+        raise Refusal(400, f"the data of frames has to be {size} whole numbers from 0 to 255")
+    return numbers.astype(np.uint8).reshape(shape)
+
+
+def _wanted_outputs(content: dict[str, Any]) -> dict[str, bool]:
+    parameters = content.get("parameters") or {}
+    by_default = fits(parameters, dict) and parameters.get("binary_data_output") is True
+    wanted = content.get("outputs")
+    if wanted is None:
+        return dict.fromkeys(OUTPUTS, by_default)
+    if not fits(wanted, list[dict]) or not wanted or not all(one.get("name") in OUTPUTS for one in wanted):
+        raise Refusal(400, f"the outputs are {' and '.join(OUTPUTS)}")
+    return {one["name"]: bool((one.get("parameters") or {}).get("binary_data", by_default)) for one in wanted}
+
+
+def _request_id(content: dict[str, Any]) -> str | None:
+    request_id = content.get("id")
+    if request_id is not None and not fits(request_id, str):
+        raise Refusal(400, "the id has to be text")
+    return request_id
+
+
+def infer_response(model_name: str, asked: Asked, classified: Classified) -> Response:
+    """The outputs as the request wants them: in the JSON, or behind it."""
+    outputs, binary = [], b""
+    for name, is_binary in asked.outputs.items():
+        array = getattr(classified, name).astype("<f4")
+        output: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(array.shape)}
+        if is_binary:
+            binary += array.tobytes()
+            output["parameters"] = {"binary_data_size": array.nbytes}
+        else:
+            output["data"] = array.ravel().tolist()
+        outputs.append(output)
+    content = {"model_name": model_name, "model_version": VERSION, "outputs": outputs}
+    if asked.request_id is not None:
+        content["id"] = asked.request_id
+    if not binary:
+        return JSONResponse(content)
+    text = json.dumps(content).encode()
+    return Response(text + binary, media_type=BINARY, headers={HEADER_LENGTH: str(len(text))})

@@ -1,0 +1,120 @@
+"""uvicorn, with patience that ends, and a way to stop that loses nobody."""
+
+import asyncio
+import logging
+import signal
+import socket
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from common.console import write_now
+from serving.doors import Doors
+from serving.metrics import Metrics
+
+HEAD_SEC = 15.0  # for a request's head to come, and for the rest of one that was refused
+IDLE_SEC = 10  # between requests on one connection
+BACKLOG = 512
+MOST_CONNECTIONS = 1000
+
+logger = logging.getLogger("serve")
+
+
+class Protocol(H11Protocol):
+    """A connection that is closed where no whole head of a request comes; uvicorn would wait for ever.
+
+    h11 takes heads of 64 KB at most.
+    """
+
+    metrics: Metrics
+    """Set by `make_server`."""
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete and self._patience:
+            self._patience.cancel()
+            self._patience = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience:
+            self._patience.cancel()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self.metrics.requests.labels("none", "400").inc()
+        super().send_400_response(msg)
+
+    def _wait_for_head(self) -> None:
+        if self._patience:
+            self._patience.cancel()
+        self._patience = self.loop.call_later(HEAD_SEC, self.transport.abort)
+
+
+class Server(uvicorn.Server):
+    """Stops in two steps: nobody new comes in and those inside are answered; then the connections are closed."""
+
+    def __init__(self, config: uvicorn.Config, doors: Doors, address: str):
+        super().__init__(config)
+        self._doors = doors
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        logger.info("[SERVE] ready at %s; Ctrl-C stops it", self._address)
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or (self._doors.is_closed and self._doors.is_empty)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._doors.is_closed:
+            write_now("stopped; requests that were under way have no answer")
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        self._doors.is_closed = True
+        write_now("stopping: requests that are under way are answered; a second signal ends the server at once")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that has its address, but does not listen yet.
+
+    Raises:
+        OSError: it cannot be had; the message says what to do.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        raise OSError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port or --host") from error
+    return found
+
+
+def address_of(bound: socket.socket) -> str:
+    """For people and browsers."""
+    host, port, *_ = bound.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def make_server(app: ASGIApp, doors: Doors, metrics: Metrics, bound: socket.socket) -> Server:
+    """A server that runs by `run(sockets=[bound])`."""
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # each request has its line already
+    protocol: Any = type("Protocol", (Protocol,), {"metrics": metrics})
+    config = uvicorn.Config(
+        app, http=protocol, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,
+        timeout_keep_alive=IDLE_SEC, limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG, server_header=False,
+    )  # fmt: skip
+    return Server(config, doors, address_of(bound))
