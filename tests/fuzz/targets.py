@@ -3,6 +3,7 @@
 A new parser is an entry in TARGETS. It must return or raise a ValueError or OSError of this project's own making.
 """
 
+import base64
 import collections
 import dataclasses
 import functools
@@ -44,6 +45,8 @@ from inference.exported import ExportCard, read_card
 from inference.windows import Timeline
 from models.weights.files import read_weights
 from models.weights.formats import read_arrays
+from serving.json_bodies import LONGEST_TEXT, LongText, decode_base64, read_json_body
+from serving.refusals import Refusal
 from torch_files import save
 from training.checkpoint import CONFIG_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, TrainingState, verify_checkpoint
 
@@ -347,6 +350,26 @@ def _metrics() -> list[bytes]:
     return ["".join(json.dumps(row) + "\n" for row in rows).encode()]
 
 
+def _read_body(path: Path) -> None:
+    """As the server does: the body, then each text in it as if it were the video."""
+    try:
+        waiting = [read_json_body(path)]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, LongText | str):
+                decode_base64(path, value, io.BytesIO())
+            elif isinstance(value, dict | list):
+                waiting += value.values() if isinstance(value, dict) else value
+    except Refusal as refusal:
+        raise ValueError(refusal.reason) from refusal
+
+
+def _bodies() -> list[bytes]:
+    texts = [base64.b64encode(bytes(range(256)) * number).decode() for number in (1, LONGEST_TEXT // 64)]
+    bodies = [json.dumps({"video": text, "top": 5, "more": [None, 0.5]}).encode() for text in (*texts, texts[1] * 3)]
+    return [*bodies, bodies[1].replace(b"/", rb"\/").replace(b"+", rb"\u002b").replace(b"k", rb"k\n")]
+
+
 TARGETS = {
     "clip": Target(_read(_read_clip), _clips, is_pickle=True, max_mb=2048),
     "clip's jpeg": Target(_read(_read_clip), lambda: [_jpeg(), _jpeg(9)], pack=_clip_of, max_mb=2048),
@@ -395,4 +418,5 @@ TARGETS = {
     "timeline.json": Target(_read(lambda path: Timeline(path, "a", None, {}).is_done()), _timelines, JSON_TOKENS),
     "metrics.jsonl": Target(_read(lambda path: read_run(str(path))), _metrics, JSON_TOKENS),
     "export.json": Target(_read(lambda path: read_card(path.parent), "export.json"), _cards, JSON_TOKENS),
+    "json body": Target(_read(_read_body), _bodies, (*JSON_TOKENS, b"\\u002B", rb"\n", rb"\x", b"=", b"data:;base64,")),
 }  # fmt: skip
