@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from types import FrameType
 from typing import Any
 
@@ -12,13 +13,16 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from common.console import write_now
+from serving.app import build_app
 from serving.doors import Doors
+from serving.house import House
 from serving.metrics import Metrics
 
 HEAD_SEC = 15.0  # for a request's head to come, and for the rest of one that was refused
 IDLE_SEC = 10  # between requests on one connection
 BACKLOG = 512
 MOST_CONNECTIONS = 1000
+REPEATS_SEC = 1.0  # a signal that comes again so soon is the same: shells and `timeout` send it to all of their group
 
 logger = logging.getLogger("serve")
 
@@ -70,6 +74,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._doors = doors
         self._address = address
+        self._stopped_sec = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -79,11 +84,14 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or (self._doors.is_closed and self._doors.is_empty)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._doors.is_closed and time.monotonic() - self._stopped_sec < REPEATS_SEC:
+            return
         if self._doors.is_closed:
             write_now("stopped; requests that were under way have no answer")
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
         self._doors.is_closed = True
+        self._stopped_sec = time.monotonic()
         write_now("stopping: requests that are under way are answered; a second signal ends the server at once")
 
 
@@ -99,7 +107,9 @@ def listen(host: str, port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except OSError as error:
-        raise OSError(f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port or --host") from error
+        raise OSError(
+            f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port or --host"
+        ) from error
     return found
 
 
@@ -109,8 +119,25 @@ def address_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def serve(house: House, token: str | None, bound: socket.socket) -> None:
+    """Answer requests until a signal comes, and those that have come in by then."""
+
+    async def run() -> None:
+        try:
+            await house.service.decoders.start()
+            await make_server(build_app(house, token), house.doors, house.metrics, bound).serve(sockets=[bound])
+        finally:
+            await house.service.decoders.stop()
+
+    try:
+        asyncio.run(run())
+    finally:
+        house.service.batcher.close()
+        house.uploads.close()
+
+
 def make_server(app: ASGIApp, doors: Doors, metrics: Metrics, bound: socket.socket) -> Server:
-    """A server that runs by `run(sockets=[bound])`."""
+    """A server on a socket."""
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # each request has its line already
     protocol: Any = type("Protocol", (Protocol,), {"metrics": metrics})
     config = uvicorn.Config(

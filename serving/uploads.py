@@ -21,13 +21,14 @@ SILENCE_SEC = 20.0  # how long a client may say nothing in the middle of its req
 SPARE_BYTES = 1 << 20  # of a request besides its video: the parts' headers, other fields, JSON
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 AGAIN_SEC = 10
-RAW_TYPES = ("video/", "application/octet-stream", "application/mp4", "image/gif")
+RAW_TYPES = ("video/", "application/octet-stream", "application/mp4", "image/gif", "application/x-www-form-urlencoded")
+"""Beginnings of the types of a raw video; the last is what curl calls any file."""
 MULTIPART = "multipart/form-data"
 MOST_HEADER_BYTES = 8 << 10  # of a part's headers
 
 
 class Uploads:
-    """A folder for the videos that are being answered; it goes with the server, and with the next one if that is killed.
+    """A folder for the videos that are being answered. It goes with the server; of one that was killed, with the next.
 
     Args:
         parent: where the folder is made.

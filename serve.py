@@ -1,0 +1,129 @@
+r"""Answer over HTTP what a model says of videos: a page for people, three interfaces for programs.
+
+    python serve.py --weights=checkpoints/demo/TSN_epoch14                  # then open http://127.0.0.1:8080
+    python serve.py --weights=exported --host=0.0.0.0 --port=80 --workers=8 # a token: TSN_SERVE_TOKEN
+    curl --data-binary @my.mp4 "http://127.0.0.1:8080/classify?topk=5"
+    curl -F file=@match.mp4 "http://127.0.0.1:8080/classify?window_sec=4"   # a line of JSON for each window
+
+Programs written for PaddleX (POST /video-classification) and for KServe (/v2) need no change; /docs describes all
+addresses, /metrics is for Prometheus. Each request leaves one line of JSON in the log. SIGTERM and Ctrl-C let the
+requests that are under way be answered; a second one ends the server at once.
+"""
+
+import argparse
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+if __name__ == "__main__":
+    import common.beginning  # noqa: F401
+
+import common.startup  # noqa: F401
+from common import command_line, console
+from common.command_line import positive_float, positive_int, whole_number
+from common.processes import num_cores
+from datareader.build import build_reader
+from inference.choice import add_engine, wish_of
+from inference.session import begin_session, describe_protocol
+from serving.build import Settings, build_house, check_config
+from serving.limits import Limits
+from serving.server import listen, serve
+
+TOKEN = "TSN_SERVE_TOKEN"
+LEAST_WORKERS = 2  # a long video occupies one
+MANY_REQUESTS = 10**6  # of a server's life: a faster engine is worth its start
+
+logger = logging.getLogger("serve")
+
+
+def build_parser() -> command_line.OneLineParser:
+    default = Limits()
+    parser = command_line.config_parser(__doc__)
+    command_line.add_weights(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=whole_number(0, 65535), default=8080, help="0 takes any that is free (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=whole_number(1, 1024),
+        help="processes that decode videos (default: one for each core, two at least)",
+    )  # fmt: skip
+    parser.add_argument("--cam", action="store_true", help="heat maps on the page; they need the eager engine")
+    parser.add_argument("--token", help=f"bearer token that requests have to bring (default: {TOKEN}; else none)")
+    parser.add_argument(
+        "--allow_urls", nargs="+", default=[], metavar="HOST",
+        help="hosts whose addresses may stand for a video in /video-classification, *.HOST for those below it "
+        "(default: none); private addresses never do",
+    )  # fmt: skip
+    parser.add_argument(
+        "--queue", type=positive_int, default=default.queue,
+        help="requests that may wait or run; further ones get 429 (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeout_sec", type=positive_float, default=default.timeout_sec,
+        help="seconds until a request without an answer gets 504 (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max_mb", type=positive_float, default=default.max_bytes / 1e6,
+        help="size of a video, in millions of bytes (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max_video_sec", type=positive_float, default=default.max_video_sec, help="its length (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--max_pixels", type=positive_int, default=default.max_pixels, help="of a frame (default: %(default)s: 4K)"
+    )
+    parser.add_argument(
+        "--read_sec", type=positive_float, default=default.read_sec,
+        help="seconds that decoding a video, or a window of it, may take (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--upload_sec", type=positive_float, default=default.upload_sec,
+        help="seconds that sending a request may take (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--temp_dir", default=tempfile.gettempdir(), help="folder for videos under way (default: %(default)s)"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    console.start_logging()
+    bound = listen(args.host, args.port)  # before the model is loaded: a port that is taken shows at once
+    flags = {"MODEL.name": args.model_name, "TRAIN.use_gpu": args.use_gpu}
+    opening = begin_session(args.weights, args.config, args.overrides, flags=flags, wish=wish_of(args))
+    if opening.ranks.num_ranks > 1:
+        raise ValueError("serve.py is one process; start it without the launcher")
+    check_config(opening.config)
+    session = opening.open(MANY_REQUESTS, needs_layers=args.cam)
+    reader = build_reader(session.config, "infer", [])
+    logger.info("[SERVE] %s", describe_protocol(reader, session.protocol(reader)))
+    token = args.token or os.environ.get(TOKEN) or None
+    if token is None and args.host not in ("127.0.0.1", "localhost", "::1"):
+        logger.warning("[SERVE] anybody who reaches %s may use this server; --token or %s is a lock", args.host, TOKEN)
+    serve(build_house(session, settings_of(args, token)), token, bound)
+
+
+def settings_of(args: argparse.Namespace, token: str | None) -> Settings:
+    """What the flags say of the server itself."""
+    num_workers = args.workers or max(num_cores(), LEAST_WORKERS)
+    limits = Limits(
+        max_bytes=round(args.max_mb * 1e6),
+        upload_sec=args.upload_sec,
+        max_video_sec=args.max_video_sec,
+        max_pixels=args.max_pixels,
+        read_sec=args.read_sec,
+        timeout_sec=args.timeout_sec,
+        queue=args.queue,
+    )
+    num_threads = max(num_cores() // num_workers, 1)
+    return Settings(limits, num_workers, num_threads, Path(args.temp_dir), args.allow_urls, token is not None)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
