@@ -41,43 +41,22 @@ class Asked(NamedTuple):
 
 def kserve_routes(house: House) -> APIRouter:
     router = APIRouter(tags=["KServe v2"])
-    session = house.service.session
+    session, model_path = house.service.session, f"/v2/models/{house.model_name}"
     side = getattr(session.config, session.mode).target_size
-    model_path = f"/v2/models/{house.model_name}"
+    outputs = [("probabilities", session.config.model.num_classes), ("features", -1)]
     metadata = {
         "name": house.model_name,
         "versions": [VERSION],
         "platform": PLATFORM,
         "inputs": [{"name": "frames", "datatype": "UINT8", "shape": [-1, -1, 3, side, side]}],
-        "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, session.config.model.num_classes]},
-            {"name": "features", "datatype": "FP32", "shape": [-1, -1]},
-        ],
+        "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, size]} for name, size in outputs],
     }
-
-    @router.get("/v2", summary="What this server is")
-    async def server_metadata() -> dict[str, Any]:
-        return {"name": PLATFORM, "version": VERSION, "extensions": ["binary_tensor_data"]}
-
-    @router.get("/v2/health/live", summary="Whether it runs")
-    async def live() -> dict[str, bool]:
-        return {"live": True}
-
-    @router.get("/v2/health/ready", summary="Whether it takes requests")
-    async def ready() -> JSONResponse:
-        is_ready = not house.doors.is_closed
-        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+    add_health(router, house, model_path)
 
     @router.get(model_path, summary="The model's inputs and outputs")
     @router.get(f"{model_path}/versions/{VERSION}", include_in_schema=False)
     async def model_metadata() -> dict[str, Any]:
         return metadata
-
-    @router.get(f"{model_path}/ready", summary="Whether the model takes requests")
-    @router.get(f"{model_path}/versions/{VERSION}/ready", include_in_schema=False)
-    async def model_ready() -> JSONResponse:
-        is_ready = not house.doors.is_closed
-        return JSONResponse({"name": house.model_name, "ready": is_ready}, 200 if is_ready else 503)
 
     @router.post(f"{model_path}/infer", summary="Classify clips that are frames already")
     @router.post(f"{model_path}/versions/{VERSION}/infer", include_in_schema=False)
@@ -95,6 +74,29 @@ def kserve_routes(house: House) -> APIRouter:
         return infer_response(house.model_name, asked, classified)
 
     return router
+
+
+def add_health(router: APIRouter, house: House, model_path: str) -> None:
+    def ready(**about: Any) -> JSONResponse:
+        is_ready = not house.doors.is_closed
+        return JSONResponse(about | {"ready": is_ready}, 200 if is_ready else 503)
+
+    @router.get("/v2", summary="What this server is")
+    async def server_metadata() -> dict[str, Any]:
+        return {"name": PLATFORM, "version": VERSION, "extensions": ["binary_tensor_data"]}
+
+    @router.get("/v2/health/live", summary="Whether it runs")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get("/v2/health/ready", summary="Whether it takes requests")
+    async def server_ready() -> JSONResponse:
+        return ready()
+
+    @router.get(f"{model_path}/ready", summary="Whether the model takes requests")
+    @router.get(f"{model_path}/versions/{VERSION}/ready", include_in_schema=False)
+    async def model_ready() -> JSONResponse:
+        return ready(name=house.model_name)
 
 
 def header_length(request: Request) -> int | None:
