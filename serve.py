@@ -60,7 +60,7 @@ def build_parser() -> command_line.OneLineParser:
     )  # fmt: skip
     add_limits(parser)
     parser.add_argument(
-        "--temp_dir", default=tempfile.gettempdir(), help="folder for videos under way (default: %(default)s)"
+        "--temp_dir", help="folder for videos that are under way (default: the system's for temporary files)"
     )
     return parser
 
@@ -87,7 +87,14 @@ def settings_of(args: argparse.Namespace, token: str | None) -> Settings:
     """What the flags say of the server itself."""
     num_workers = args.workers or max(num_cores(), LEAST_WORKERS)
     num_threads = max(num_cores() // num_workers, 1)
-    return Settings(limits_of(args), num_workers, num_threads, Path(args.temp_dir), args.allow_urls, token is not None)
+    return Settings(
+        limits_of(args),
+        num_workers,
+        num_threads,
+        Path(args.temp_dir or tempfile.gettempdir()),
+        args.allow_urls,
+        token is not None,
+    )
 
 
 if __name__ == "__main__":
