@@ -161,7 +161,8 @@ def serve(house: House, token: str | None, bound: socket.socket) -> None:
 
 def make_server(app: ASGIApp, doors: Doors, metrics: Metrics, bound: socket.socket) -> Server:
     """A server on a socket."""
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # each request has its line already
+    for name in ("uvicorn", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # each request has its line already
     protocol: Any = type("Protocol", (Protocol,), {"metrics": metrics})
     config = uvicorn.Config(
         app, http=protocol, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -107,12 +107,12 @@ class Uploads:
         if not boundary:
             raise Refusal(400, "the multipart body has no boundary")
         part = _FilePart(sink)
-        parser = MultipartParser(boundary, part.callbacks())
         try:
+            parser = MultipartParser(boundary, part.callbacks())
             async for chunk in self._chunks(request, self.max_bytes + SPARE_BYTES):
                 parser.write(chunk)
             parser.finalize()
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise Refusal(400, f"the multipart body is damaged: {error}") from error
         if not part.is_whole:
             raise Refusal(400, "the multipart body ends in its middle")
