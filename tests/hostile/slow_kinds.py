@@ -130,7 +130,7 @@ def slow_head_in_time(rng: Random, target: Target) -> str:
         return outcome(receive(file), "/health")
 
 
-@kind("nothing at all", CLOSED)
+@kind("nothing at all", CLOSED, "400")
 def nothing(rng: Random, target: Target) -> str:
     return first_answer(target, rng.choice([b"", b"\r\n", b"P", b"POST /classify HTTP/1.1\r\n"]))
 
