@@ -50,7 +50,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}/prefix/"
-        self.max_bytes = 1 << 20
+        self.max_bytes = 10**6
         self.token: str | None = None
         self.has_heat_maps = True
         self.num_windows = 12
