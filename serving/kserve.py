@@ -5,6 +5,7 @@ The binary tensor extension is spoken too. Source: kserve/open-inference-protoco
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,9 @@ VERSION = "1"
 MOST_JSON_BYTES = 32 << 20  # numbers as text take twenty times their memory once they are read; binary ones do not
 MOST_CLIPS = 64
 MOST_FRAMES = 1024  # of a clip
+MOST_DIGITS = 18  # of a number of bytes
 HEADER_LENGTH = "inference-header-content-length"
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can say it, UTF-8 cannot
 OUTPUTS = ("probabilities", "features")
 BINARY = "application/octet-stream"
 
@@ -104,7 +107,7 @@ def header_length(request: Request) -> int | None:
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return None
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > MOST_DIGITS:
         raise Refusal(400, f"the header {HEADER_LENGTH} has to be a number of bytes")
     return int(text)
 
@@ -161,12 +164,15 @@ def _wanted_outputs(content: dict[str, Any]) -> dict[str, bool]:
         return dict.fromkeys(OUTPUTS, by_default)
     if not fits(wanted, list[dict]) or not wanted or not all(one.get("name") in OUTPUTS for one in wanted):
         raise Refusal(400, f"the outputs are {' and '.join(OUTPUTS)}")
-    return {one["name"]: bool((one.get("parameters") or {}).get("binary_data", by_default)) for one in wanted}
+    about = {one["name"]: one.get("parameters") or {} for one in wanted}
+    if not all(fits(parameters, dict) for parameters in about.values()):
+        raise Refusal(400, "the parameters of an output have to be an object")
+    return {name: bool(parameters.get("binary_data", by_default)) for name, parameters in about.items()}
 
 
 def _request_id(content: dict[str, Any]) -> str | None:
     request_id = content.get("id")
-    if request_id is not None and not fits(request_id, str):
+    if request_id is not None and (not fits(request_id, str) or LONE_SURROGATE.search(request_id)):
         raise Refusal(400, "the id has to be text")
     return request_id
 

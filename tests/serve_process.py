@@ -41,12 +41,17 @@ class ServeProcess:
     Args:
         flags: of serve.py, besides --port and --temp_dir.
         folder: for its log and the videos that are under way.
+        port: 0 takes any that is free.
+        script: another beginning of serve.py.
+        temp_dir: another folder for the videos.
     """
 
-    def __init__(self, flags: Iterable[str], folder: Path, port: int = 0):
-        self.temp_dir = folder / "under way"
+    def __init__(
+        self, flags: Iterable[str], folder: Path, port: int = 0, script: str = "serve.py", temp_dir: Path | None = None
+    ):
+        self.temp_dir = temp_dir or folder / "under way"
         self._log = folder / "serve.log"
-        command = [sys.executable, "serve.py", f"--port={port}", f"--temp_dir={self.temp_dir}", *flags]
+        command = [sys.executable, script, f"--port={port}", f"--temp_dir={self.temp_dir}", *flags]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads_each())}  # the bits of a sum depend on them
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
