@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import time
@@ -24,6 +25,7 @@ TAKE_SEC = 30.0  # for a client to take a part of its answer
 IDLE_SEC = 10  # between requests on one connection
 BACKLOG = 512
 MOST_CONNECTIONS = 1000
+FILES_EACH, OTHER_FILES = 3, 200  # descriptors that a connection, and the rest of the server, may need
 REPEATS_SEC = 1.0  # a signal that comes again so soon is the same: shells and `timeout` send it to all of their group
 
 logger = logging.getLogger("serve")
@@ -136,6 +138,16 @@ def listen(host: str, port: int) -> socket.socket:
     return found
 
 
+def most_connections() -> int:
+    """As many as this process may have files for; it takes what it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS * FILES_EACH + OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min((soft - OTHER_FILES) // FILES_EACH, MOST_CONNECTIONS)
+
+
 def address_of(bound: socket.socket) -> str:
     """For people and browsers."""
     host, port, *_ = bound.getsockname()
@@ -166,6 +178,6 @@ def make_server(app: ASGIApp, doors: Doors, metrics: Metrics, bound: socket.sock
     protocol: Any = type("Protocol", (Protocol,), {"metrics": metrics})
     config = uvicorn.Config(
         app, http=protocol, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,
-        timeout_keep_alive=IDLE_SEC, limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG, server_header=False,
+        timeout_keep_alive=IDLE_SEC, limit_concurrency=most_connections(), backlog=BACKLOG, server_header=False,
     )  # fmt: skip
     return Server(config, doors, address_of(bound))

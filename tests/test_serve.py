@@ -45,6 +45,25 @@ def expected(flags, small_set, tmp_path_factory) -> dict[Path, list[dict]]:
     return {small_set / one.path: categories(*one.plain()[1:]) for one in found}
 
 
+@pytest.mark.parametrize(
+    ("engine", "package"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime"), ("paddle", "paddle")]
+)
+def test_every_engine_answers_as_it_does_for_infer_to_the_bit(flags, small_set, tmp_path, engine, package):
+    pytest.importorskip(package)
+    flags = [*flags, f"--engine={engine}"]
+    listed = [f"--filelist={small_set / 'infer.list'}", "--batch_size=1", "-o", "INFER.num_reader_threads=0"]
+    predictions = infer.main([*flags, *listed, f"--save_dir={tmp_path}"])
+    with ServeProcess([*flags, "--workers=1"], tmp_path) as server:
+        for one in predictions:
+            reply = server.ask("/classify?topk=3", (small_set / one.path).read_bytes())
+            assert reply.json["categories"] == categories(*one.plain()[1:])
+        assert server.ask("/about").json["has_heat_maps"] is False
+        assert (
+            server.ask("/classify?pictures=true", (small_set / one.path).read_bytes()).json["pictures"]["heat_maps"]
+            is None
+        )
+
+
 def categories(scores: list[float], class_ids: list[int]) -> list[dict]:
     return [{"id": one, "name": NAMES[one], "score": score} for score, one in zip(scores, class_ids, strict=True)]
 
