@@ -6,7 +6,6 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -20,6 +19,7 @@ from hostile.wire import MULTIPART, Address, Answer, ask, multipart, paddlex
 TOLERANCE = 1e-5  # of a score: sums over other batches have other last bits
 MOST_REPEATS = 100
 LONGEST_REST_SEC = 2.0
+TIMELINE = "application/x-ndjson"
 Request = tuple[str, bytes, dict[str, str]]
 
 
@@ -58,10 +58,18 @@ class Expected:
             assert not any(same(one, other) for other in firsts[:number]), "two clips look alike"
 
 
+def status_of(answer: Answer) -> int:
+    """The status; that of a timeline which has begun is in its last line."""
+    if answer.headers.get("content-type") != TIMELINE:
+        assert answer.status not in (429, 503) or "retry-after" in answer.headers, answer
+        return answer.status
+    return json.loads(answer.body.splitlines()[-1]).get("status", answer.status)
+
+
 def said(answer: Answer) -> list[tuple[int, float]]:
     """What counts of an answer: classes and scores, those of all windows one after the other."""
     assert answer.status == 200, answer
-    if answer.headers["content-type"] == "application/x-ndjson":
+    if answer.headers["content-type"] == TIMELINE:
         *windows, last = map(json.loads, answer.body.splitlines())
         assert last["is_complete"], last
         return [pair for window in windows for pair in _pairs(window["categories"])]
@@ -85,11 +93,11 @@ class HonestClient(threading.Thread):
     """Sends one known request after the other until it is told to stop.
 
     Args:
-        address: asked before each request; a server may have moved.
-        may_fail: whether an exception, as a refused connection, is no problem.
+        seed: of the order in which it sends them.
+        pause_sec: after each.
     """
 
-    def __init__(self, expected: Expected, address: Callable[[], Address], seed: int, pause_sec: float = 0.0):
+    def __init__(self, address: Address, expected: Expected, seed: int, pause_sec: float = 0.0):
         super().__init__(name=f"honest {seed}", daemon=True)
         self._expected = expected
         self._address = address
@@ -110,12 +118,13 @@ class HonestClient(threading.Thread):
     def _ask_until_answered(self, number: int) -> None:
         path, body, headers = self._expected.requests[number]
         for _ in range(MOST_REPEATS):
-            answer = ask(self._address(), path, body, **headers, x_request_id=uuid.uuid4().hex)
-            self.statuses[answer.status] += 1
-            if answer.status not in (429, 503):
+            answer = ask(self._address, path, body, **headers, x_request_id=uuid.uuid4().hex)
+            status = status_of(answer)
+            self.statuses[status] += 1
+            if status not in (429, 503):
                 break
-            time.sleep(min(int(answer.headers["retry-after"]), LONGEST_REST_SEC))
-        if answer.status != 200:
+            time.sleep(min(int(answer.headers.get("retry-after", 1)), LONGEST_REST_SEC))
+        if status != 200:
             self.problems.append(f"{path}: {answer.status} {answer.body[:300]!r}")
         elif not same(said(answer), self._expected.answers[number]):
             self.problems.append(f"{path}: another's answer: {answer.body[:300]!r}")

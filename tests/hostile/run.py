@@ -37,7 +37,7 @@ from hostile.videos import Videos, make_videos  # noqa: E402
 from hostile.wire import TOKEN, ask  # noqa: E402
 from serve_process import ServeProcess  # noqa: E402
 
-NUM_HOSTILE, NUM_HONEST = 16, 2
+NUM_HOSTILE, NUM_HONEST = 16, 4
 MOST_MB = 200  # that a server may have grown by, decoded bombs and all
 ALWAYS_RIGHT = ("429",)  # the queue is full; Retry-After has been checked
 
@@ -164,7 +164,7 @@ def campaign(folder: Path, flags: list[str], count: int, seed: int, kinds: list[
 def play_all(
     server: ServeProcess, expected: Expected, target: Target, kinds: list[Kind], count: int, seed: int
 ) -> tuple[list[Verdict], list[HonestClient]]:
-    honest = [HonestClient(expected, lambda: target.address, number, pause_sec=0.02) for number in range(NUM_HONEST)]
+    honest = [HonestClient(target.address, expected, number, pause_sec=0.02) for number in range(NUM_HONEST)]
     for one in honest:
         one.start()
     try:
