@@ -8,7 +8,7 @@ Clips of 10 s, 340x256, as dataset/kinetics/transcode.py makes them, are sent fr
 share with the server: what they take of them is told. Every answer is checked against the plain loop's. All take turns,
 and the figures are medians over the repeats, so that a noisy machine blurs the ratios less. What is compared:
 
-- "plain loop": infer.py over a list, with its workers and its loop, and nothing else. What a server could reach at most.
+- "plain loop": infer.py over a list, its workers and its loop and nothing else: what a server could reach at most.
 - "serve.py": as users start it, asked with bare videos; "serve.py, JSON": asked as PaddleX' clients ask.
 - "single lock": benchmarks/single_lock.py, which serves as PaddleX does, asked as PaddleX' clients ask. It computes by
   Paddle Inference, which PaddleX itself uses, in float32; "same engine" by what serve.py uses.
@@ -141,9 +141,11 @@ class Bench:
 
     def about(self) -> str:
         sizes_kb = [Path(clip).stat().st_size / 1e3 for clip in self.clips]
-        titles = [f"{SINGLE[name]}: {self._found[name]['title']}" for name in self.args.single_lock_engines]
+        titles = [f"{OURS}: {self._found['same']['title']}"]
+        titles += [f"{SINGLE[name]}: {self._found[name]['title']}" for name in self.args.single_lock_engines]
         return "\n".join((
-            self._network, f"Paddle {self._found['same']['paddle']}; {self._found['same']['title']}; {'; '.join(titles)}",
+            self._network,
+            f"Paddle {self._found['same']['paddle']}; {'; '.join(titles)}",
             f"{read_processor()}, {num_cores()} cores, which the clients share; "
             f"{len(sizes_kb)} clips of {min(sizes_kb):.0f} to {max(sizes_kb):.0f} kB",
         ))  # fmt: skip
