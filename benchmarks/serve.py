@@ -1,6 +1,6 @@
 """How many requests serve.py answers, how soon, and in what memory; beside a plain loop and a single-lock server.
 
-    python benchmarks/serve.py                                     # ResNet-50, 3 segments of 224 px: an hour and a half
+    python benchmarks/serve.py                                     # ResNet-50, 3 segments of 224 px: an hour
     python benchmarks/serve.py --clients 1 16 --seconds 10 --repeats 1
     python benchmarks/serve.py --soak 20000                        # does the memory stay?
 
@@ -24,6 +24,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -56,7 +57,7 @@ LOOP, OURS, OURS_JSON = "plain loop", "serve.py", "serve.py, JSON"
 SINGLE = {"paddle": "single lock", "same": "single lock, same engine"}
 FIGURES = {
     "requests/s": "rate", "p50, ms": "p50_ms", "p95, ms": "p95_ms", "p99, ms": "p99_ms", "memory, MB": "memory_mb",
-    "server, cores": "server_cores", "clients, cores": "client_cores",
+    "server, cores": "server_cores", "clients, cores": "client_cores", "answers": "num_requests",
 }  # fmt: skip
 CLOSED = {"what": "what", "clients": "num_clients"} | FIGURES | {"plain loop = 1": "ratio"}
 OPEN = {"share": "share", "asked/s": "asked"} | FIGURES | {"p99 / p50": "ratio", "refused": "num_refused"}
@@ -108,6 +109,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # which ends what was started, too
     clips = [CLIPS / f"{seed}.mp4" for seed in range(args.clips)]
     for seed, clip in enumerate(clips):
         make_clip(clip, *SIZES["340x256"], seed, KEY_FRAME_EVERY)
@@ -137,7 +139,7 @@ class Bench:
         with Job(order, str(folder), num_cores()) as job:
             self._network = job.answer()["title"]
         self._wishes = {"same": (args.engine, args.precision), "paddle": ("paddle", "float32")}
-        self._found = {name: self.loop(name, 0) for name in {"same", *args.single_lock_engines}}
+        self._found = {name: self.loop(name, 0) for name in dict.fromkeys(("same", *args.single_lock_engines))}
 
     def about(self) -> str:
         sizes_kb = [Path(clip).stat().st_size / 1e3 for clip in self.clips]
@@ -147,7 +149,8 @@ class Bench:
             self._network,
             f"Paddle {self._found['same']['paddle']}; {'; '.join(titles)}",
             f"{read_processor()}, {num_cores()} cores, which the clients share; "
-            f"{len(sizes_kb)} clips of {min(sizes_kb):.0f} to {max(sizes_kb):.0f} kB",
+            f"{len(sizes_kb)} clips of {min(sizes_kb):.0f} to {max(sizes_kb):.0f} kB, of "
+            f"{len(set(self._found['same']['classes']))} different best classes",
         ))  # fmt: skip
 
     def loop(self, name: str, seconds: float) -> Row:
@@ -280,13 +283,13 @@ def medians(found: list[Row]) -> Row:
 
 def tabulated(rows: list[Row], columns: dict[str, str]) -> str:
     """The rows as Markdown; {heading: key}."""
-    formats = ["g" if key in ("num_clients", "share", "num_requests") else rounding(key) for key in columns.values()]
+    formats = [rounding(key) for key in columns.values()]
     cells = [[row.get(key) for key in columns.values()] for row in rows]
     return tabulate(cells, list(columns), "github", floatfmt=formats)
 
 
 def rounding(key: str) -> str:
-    return ".0f" if key.endswith(("_ms", "_mb")) else ".2f"
+    return "g" if key.startswith("num_") or key == "share" else ".0f" if key.endswith(("_ms", "_mb")) else ".2f"
 
 
 def verdict(closed: list[Row], opened: list[Row]) -> str:
@@ -300,7 +303,9 @@ def verdict(closed: list[Row], opened: list[Row]) -> str:
         ratios += [f"{rates[ours] / rates[it]:.2f} times the {it}" for it in SINGLE.values() if it in rates]
         lines.append(f"{compared} clients, {ours}: {', '.join(ratios)}")
     (half,) = (row for row in opened if row["share"] == COMPARED_SHARE)
-    lines.append(f"half the capacity: p99 is {half['ratio']:.2f} times p50")
+    lines.append(
+        f"half the capacity: p99 is {half['ratio']:.2f} times p50, {half['num_refused']:g} requests are refused"
+    )
     return "\n".join(lines)
 
 
