@@ -9,6 +9,7 @@ file SAVE_DIR/model.onnx; the two last need requirements-openvino.txt or require
 (N, T, 3, H, W), N and T of any size, have normalisation and softmax (multi-label: sigmoid) inside, give probabilities
 and features, and carry the class names. SAVE_DIR/preprocess.py makes the frames of a video in programs that have only
 PyAV, Pillow and numpy.
+--triton=DIR writes, beside an ONNX export, the model repository that NVIDIA Triton Inference Server serves it from.
 --precision=int8 and bf16 print a table of what they cost on the clips of --compare.
 """
 
@@ -42,6 +43,7 @@ from inference.engines.engine import CARD_FILE, PRECISIONS, Engine, Running
 from inference.exported import ENGINES, is_exported, open_exported
 from inference.exporting import FORMATS, ONNX_FILE, PREPROCESS, check_format, write_export
 from inference.session import read_config
+from inference.triton import model_folder, write_model
 from models.build import fetch_published_weights
 from models.weights import find_weights
 
@@ -70,6 +72,9 @@ def build_parser() -> command_line.OneLineParser:
         "--max_loss", type=command_line.positive_float, default=1.0, metavar="POINTS",
         help="points of top-1 that bf16 or int8 may lose (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--triton", metavar="DIR", help="with --format=onnx: put the model into this model repository of Triton too"
+    )
     return parser
 
 
@@ -92,8 +97,9 @@ def main(argv: list[str] | None = None) -> Path:
         raise FileExistsError(
             f"{theirs}: is not the file that goes beside the model; remove it, or choose another --save_dir"
         )
+    repository = model_folder(args.triton, config.model.name, args.format) if args.triton is not None else None
     prepare_save_dir(save_dir)
-    Exporter(args, config, weights or fetch_published_weights(config), target).export()
+    Exporter(args, config, weights or fetch_published_weights(config), target, repository).export()
     logger.info("[EXPORT] next: %s", console.command("python", "infer.py", f"--weights={target}", "--video", "my.mp4"))
     return target
 
@@ -104,12 +110,16 @@ class Exporter:
     Args:
         args: the flags.
         target: where it is to be.
+        repository: where it is to be in a model repository of Triton too, if anywhere.
     """
 
-    def __init__(self, args: argparse.Namespace, config: Config, weights: Path, target: Path):
+    def __init__(
+        self, args: argparse.Namespace, config: Config, weights: Path, target: Path, repository: Path | None = None
+    ):
         self._args = args
         self._config = config
         self._target = target
+        self._repository = repository
         self._save_dir = Path(args.save_dir)
         self._class_names = read_class_names(config.model.label_file, config.model.num_classes)
         if self._class_names:  # the card has them
@@ -120,10 +130,16 @@ class Exporter:
         hidden = unfinished_path(self._save_dir / "export")
         try:
             written = self._write_and_compare(hidden)
+            if (
+                self._repository
+            ):  # first, so that without it there is no export, and the same command may be given again
+                write_model(written, self._repository, self._class_names)
             names = self._move(written if written.is_dir() else written.parent)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         logger.info("[EXPORT] %s", console.written(self._save_dir / name for name in names))
+        if self._repository:
+            logger.info("[EXPORT] wrote %s, a model for Triton", self._repository)
 
     def _write_and_compare(self, hidden: Path) -> Path:
         """What was written, compared with the weights in float32, and with that in a smaller precision."""

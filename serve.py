@@ -21,13 +21,13 @@ if __name__ == "__main__":
 
 import common.startup  # noqa: F401
 from common import command_line, console
-from common.command_line import positive_float, positive_int, whole_number
+from common.command_line import whole_number
 from common.processes import num_cores
 from datareader.build import build_reader
 from inference.choice import add_engine, wish_of
 from inference.session import begin_session, describe_protocol
 from serving.build import Settings, build_house, check_config
-from serving.limits import Limits
+from serving.limits import add_limits, limits_of
 from serving.server import listen, serve
 
 TOKEN = "TSN_SERVE_TOKEN"
@@ -38,7 +38,6 @@ logger = logging.getLogger("serve")
 
 
 def build_parser() -> command_line.OneLineParser:
-    default = Limits()
     parser = command_line.config_parser(__doc__)
     command_line.add_weights(parser)
     add_engine(parser)
@@ -59,34 +58,9 @@ def build_parser() -> command_line.OneLineParser:
         help="hosts whose addresses may stand for a video in /video-classification, *.HOST for those below it "
         "(default: none); private addresses never do",
     )  # fmt: skip
+    add_limits(parser)
     parser.add_argument(
-        "--queue", type=positive_int, default=default.queue,
-        help="requests that may wait or run; further ones get 429 (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--timeout_sec", type=positive_float, default=default.timeout_sec,
-        help="seconds until a request without an answer gets 504 (default: %(default)g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max_mb", type=positive_float, default=default.max_bytes / 1e6,
-        help="size of a video, in millions of bytes (default: %(default)g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max_video_sec", type=positive_float, default=default.max_video_sec, help="its length (default: %(default)g)"
-    )
-    parser.add_argument(
-        "--max_pixels", type=positive_int, default=default.max_pixels, help="of a frame (default: %(default)s: 4K)"
-    )
-    parser.add_argument(
-        "--read_sec", type=positive_float, default=default.read_sec,
-        help="seconds that decoding a video, or a window of it, may take (default: %(default)g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--upload_sec", type=positive_float, default=default.upload_sec,
-        help="seconds that sending a request may take (default: %(default)g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--temp_dir", default=tempfile.gettempdir(), help="folder for videos under way (default: %(default)s)"
+        "--temp_dir", help="folder for videos that are under way (default: the system's for temporary files)"
     )
     return parser
 
@@ -112,17 +86,15 @@ def main(argv: list[str] | None = None) -> None:
 def settings_of(args: argparse.Namespace, token: str | None) -> Settings:
     """What the flags say of the server itself."""
     num_workers = args.workers or max(num_cores(), LEAST_WORKERS)
-    limits = Limits(
-        max_bytes=round(args.max_mb * 1e6),
-        upload_sec=args.upload_sec,
-        max_video_sec=args.max_video_sec,
-        max_pixels=args.max_pixels,
-        read_sec=args.read_sec,
-        timeout_sec=args.timeout_sec,
-        queue=args.queue,
-    )
     num_threads = max(num_cores() // num_workers, 1)
-    return Settings(limits, num_workers, num_threads, Path(args.temp_dir), args.allow_urls, token is not None)
+    return Settings(
+        limits_of(args),
+        num_workers,
+        num_threads,
+        Path(args.temp_dir or tempfile.gettempdir()),
+        args.allow_urls,
+        token is not None,
+    )
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ class _Formatter(logging.Formatter):
         severity = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         text = record.getMessage()
         text = printable_lines(text) if "\n" in record.msg else printable(text)
+        if record.exc_info:
+            text += "\n" + printable_lines(self.formatException(record.exc_info))
         return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {severity}{text}"
 
 

@@ -6,6 +6,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-source scripts/environment.sh requirements.txt requirements-onnx.txt requirements-dev.txt
+source scripts/environment.sh requirements.txt requirements-onnx.txt requirements-serve.txt requirements-dev.txt
 echo "== faults"
 exec python tests/faults/run.py "$@"

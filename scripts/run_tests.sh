@@ -7,7 +7,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-source scripts/environment.sh requirements.txt requirements-onnx.txt requirements-openvino.txt requirements-dev.txt
+source scripts/environment.sh requirements.txt requirements-onnx.txt requirements-openvino.txt requirements-serve.txt \
+    requirements-dev.txt
 echo "== tests"
 # A worker that dies is not replaced: with --dist=loadfile pytest-xdist would wait for ever for the tests it had. A test
 # that takes ten minutes, with TSN_LONG two hours, ends its worker with the stack of every thread.

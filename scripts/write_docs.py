@@ -22,7 +22,7 @@ from common.command_line import DEFAULT_CONFIG, OneLineParser  # noqa: E402
 from common.config_files import describe_type  # noqa: E402
 from config import SECTIONS, Config, load_config  # noqa: E402
 
-VERBS = ("train", "test", "infer", "export")
+VERBS = ("train", "test", "infer", "export", "serve")
 CONFIG_HEAD = f"""[README](../README.md)
 
 # Config
@@ -38,7 +38,7 @@ FLAGS_HEAD = """[README](../README.md)
 
 # Flags
 
-Every flag of the four verbs, made by `scripts/write_docs.py` from their parsers. `python VERB.py --help` prints the
+Every flag of the five verbs, made by `scripts/write_docs.py` from their parsers. `python VERB.py --help` prints the
 same.
 """
 

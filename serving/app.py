@@ -36,7 +36,9 @@ def build_app(house: House, token: str | None) -> ASGIApp:
     Args:
         token: see `Watched`.
     """
-    app = FastAPIOffline(title=TITLE, redoc_url=None, description=f"The model is {house.model_name}.")
+    about = f"The model is {house.model_name}."
+    # a redirect goes to the host that the request names
+    app = FastAPIOffline(title=TITLE, redoc_url=None, description=about, redirect_slashes=False)
     for routes in (plain_routes, paddlex_routes, kserve_routes):
         app.include_router(routes(house))
     add_page(app, house)

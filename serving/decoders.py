@@ -111,7 +111,7 @@ class Decoders:
             about, pixels = await asyncio.wait_for(worker.hear(), self._limit_sec)
         except asyncio.TimeoutError:
             raise Refusal(422, f"the video {self._too_long}") from None
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError) as error:
             raise await worker.post_mortem() from error
         if "problem" in about:
             worker.is_done = True

@@ -5,6 +5,7 @@ The binary tensor extension is spoken too. Source: kserve/open-inference-protoco
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,9 @@ VERSION = "1"
 MOST_JSON_BYTES = 32 << 20  # numbers as text take twenty times their memory once they are read; binary ones do not
 MOST_CLIPS = 64
 MOST_FRAMES = 1024  # of a clip
+MOST_DIGITS = 18  # of a number of bytes
 HEADER_LENGTH = "inference-header-content-length"
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can say it, UTF-8 cannot
 OUTPUTS = ("probabilities", "features")
 BINARY = "application/octet-stream"
 
@@ -41,43 +44,22 @@ class Asked(NamedTuple):
 
 def kserve_routes(house: House) -> APIRouter:
     router = APIRouter(tags=["KServe v2"])
-    session = house.service.session
+    session, model_path = house.service.session, f"/v2/models/{house.model_name}"
     side = getattr(session.config, session.mode).target_size
-    model_path = f"/v2/models/{house.model_name}"
+    outputs = [("probabilities", session.config.model.num_classes), ("features", -1)]
     metadata = {
         "name": house.model_name,
         "versions": [VERSION],
         "platform": PLATFORM,
         "inputs": [{"name": "frames", "datatype": "UINT8", "shape": [-1, -1, 3, side, side]}],
-        "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, session.config.model.num_classes]},
-            {"name": "features", "datatype": "FP32", "shape": [-1, -1]},
-        ],
+        "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, size]} for name, size in outputs],
     }
-
-    @router.get("/v2", summary="What this server is")
-    async def server_metadata() -> dict[str, Any]:
-        return {"name": PLATFORM, "version": VERSION, "extensions": ["binary_tensor_data"]}
-
-    @router.get("/v2/health/live", summary="Whether it runs")
-    async def live() -> dict[str, bool]:
-        return {"live": True}
-
-    @router.get("/v2/health/ready", summary="Whether it takes requests")
-    async def ready() -> JSONResponse:
-        is_ready = not house.doors.is_closed
-        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+    add_health(router, house, model_path)
 
     @router.get(model_path, summary="The model's inputs and outputs")
     @router.get(f"{model_path}/versions/{VERSION}", include_in_schema=False)
     async def model_metadata() -> dict[str, Any]:
         return metadata
-
-    @router.get(f"{model_path}/ready", summary="Whether the model takes requests")
-    @router.get(f"{model_path}/versions/{VERSION}/ready", include_in_schema=False)
-    async def model_ready() -> JSONResponse:
-        is_ready = not house.doors.is_closed
-        return JSONResponse({"name": house.model_name, "ready": is_ready}, 200 if is_ready else 503)
 
     @router.post(f"{model_path}/infer", summary="Classify clips that are frames already")
     @router.post(f"{model_path}/versions/{VERSION}/infer", include_in_schema=False)
@@ -97,12 +79,35 @@ def kserve_routes(house: House) -> APIRouter:
     return router
 
 
+def add_health(router: APIRouter, house: House, model_path: str) -> None:
+    def ready(**about: Any) -> JSONResponse:
+        is_ready = not house.doors.is_closed
+        return JSONResponse(about | {"ready": is_ready}, 200 if is_ready else 503)
+
+    @router.get("/v2", summary="What this server is")
+    async def server_metadata() -> dict[str, Any]:
+        return {"name": PLATFORM, "version": VERSION, "extensions": ["binary_tensor_data"]}
+
+    @router.get("/v2/health/live", summary="Whether it runs")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get("/v2/health/ready", summary="Whether it takes requests")
+    async def server_ready() -> JSONResponse:
+        return ready()
+
+    @router.get(f"{model_path}/ready", summary="Whether the model takes requests")
+    @router.get(f"{model_path}/versions/{VERSION}/ready", include_in_schema=False)
+    async def model_ready() -> JSONResponse:
+        return ready(name=house.model_name)
+
+
 def header_length(request: Request) -> int | None:
     """Bytes of the JSON before the binary tensors; None: there are none."""
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return None
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > MOST_DIGITS:
         raise Refusal(400, f"the header {HEADER_LENGTH} has to be a number of bytes")
     return int(text)
 
@@ -159,12 +164,15 @@ def _wanted_outputs(content: dict[str, Any]) -> dict[str, bool]:
         return dict.fromkeys(OUTPUTS, by_default)
     if not fits(wanted, list[dict]) or not wanted or not all(one.get("name") in OUTPUTS for one in wanted):
         raise Refusal(400, f"the outputs are {' and '.join(OUTPUTS)}")
-    return {one["name"]: bool((one.get("parameters") or {}).get("binary_data", by_default)) for one in wanted}
+    about = {one["name"]: one.get("parameters") or {} for one in wanted}
+    if not all(fits(parameters, dict) for parameters in about.values()):
+        raise Refusal(400, "the parameters of an output have to be an object")
+    return {name: bool(parameters.get("binary_data", by_default)) for name, parameters in about.items()}
 
 
 def _request_id(content: dict[str, Any]) -> str | None:
     request_id = content.get("id")
-    if request_id is not None and not fits(request_id, str):
+    if request_id is not None and (not fits(request_id, str) or LONE_SURROGATE.search(request_id)):
         raise Refusal(400, "the id has to be text")
     return request_id
 

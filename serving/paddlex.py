@@ -17,7 +17,7 @@ from serving.house import House, note, unless_gone
 from serving.json_bodies import LongText, decode_base64, read_json_body
 from serving.plain import Category
 from serving.refusals import Refusal
-from serving.uploads import SPARE_BYTES
+from serving.uploads import SPARE_BYTES, too_large
 
 PATH = "/video-classification"
 DEFAULT_CLASSES = 5
@@ -70,6 +70,8 @@ def paddlex_routes(house: House) -> APIRouter:
                         await house.fetcher.fetch(video, file)
                 else:
                     await run_in_threadpool(write_video, body, video, path)
+            if path.stat().st_size > house.uploads.max_bytes:
+                raise too_large(house.uploads.max_bytes)
             return path.stat().st_size
 
         async with contextlib.AsyncExitStack() as stack:

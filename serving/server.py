@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import time
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,16 +21,19 @@ from serving.house import House
 from serving.metrics import Metrics
 
 HEAD_SEC = 15.0  # for a request's head to come, and for the rest of one that was refused
+TAKE_SEC = 30.0  # for a client to take a part of its answer
 IDLE_SEC = 10  # between requests on one connection
 BACKLOG = 512
 MOST_CONNECTIONS = 1000
+FILES_EACH, OTHER_FILES = 3, 200  # descriptors that a connection, and the rest of the server, may need
 REPEATS_SEC = 1.0  # a signal that comes again so soon is the same: shells and `timeout` send it to all of their group
 
 logger = logging.getLogger("serve")
 
 
 class Protocol(H11Protocol):
-    """A connection that is closed where no whole head of a request comes; uvicorn would wait for ever.
+    """A connection that is closed where no whole head of a request comes, or no answer is taken; uvicorn would wait
+    for ever, and its stop would wait for both.
 
     h11 takes heads of 64 KB at most.
     """
@@ -36,6 +41,7 @@ class Protocol(H11Protocol):
     metrics: Metrics
     """Set by `make_server`."""
     _patience: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -43,28 +49,47 @@ class Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete and self._patience:
-            self._patience.cancel()
-            self._patience = None
+        if self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing():
+            self._stop_waiting(self._patience)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        if self.cycle is None or self.cycle.response_complete:  # one that is closing may still have bytes to write
             self._wait_for_head()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taking = self.loop.call_later(TAKE_SEC, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting(self._taking)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._patience:
-            self._patience.cancel()
+        self._stop_waiting(self._patience)
+        self._stop_waiting(self._taking)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in a request's head or in the body of one that is being answered."""
         self.metrics.requests.labels("none", "400").inc()
-        super().send_400_response(msg)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # nothing that it says can be sent any more
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+        self._wait_for_head()
 
     def _wait_for_head(self) -> None:
-        if self._patience:
-            self._patience.cancel()
+        self._stop_waiting(self._patience)
         self._patience = self.loop.call_later(HEAD_SEC, self.transport.abort)
+
+    @staticmethod
+    def _stop_waiting(timer: asyncio.TimerHandle | None) -> None:
+        if timer:
+            timer.cancel()
 
 
 class Server(uvicorn.Server):
@@ -113,6 +138,16 @@ def listen(host: str, port: int) -> socket.socket:
     return found
 
 
+def most_connections() -> int:
+    """As many as this process may have files for; it takes what it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS * FILES_EACH + OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min((soft - OTHER_FILES) // FILES_EACH, MOST_CONNECTIONS)
+
+
 def address_of(bound: socket.socket) -> str:
     """For people and browsers."""
     host, port, *_ = bound.getsockname()
@@ -142,6 +177,6 @@ def make_server(app: ASGIApp, doors: Doors, metrics: Metrics, bound: socket.sock
     protocol: Any = type("Protocol", (Protocol,), {"metrics": metrics})
     config = uvicorn.Config(
         app, http=protocol, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,
-        timeout_keep_alive=IDLE_SEC, limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG, server_header=False,
+        timeout_keep_alive=IDLE_SEC, limit_concurrency=most_connections(), backlog=BACKLOG, server_header=False,
     )  # fmt: skip
     return Server(config, doors, address_of(bound))

@@ -50,7 +50,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}/prefix/"
-        self.max_bytes = 1 << 20
+        self.max_bytes = 10**6
         self.token: str | None = None
         self.has_heat_maps = True
         self.num_windows = 12
@@ -58,11 +58,14 @@ class Server(ThreadingHTTPServer):
         """The last line after the windows."""
         self.refusals: list[tuple[int, dict, dict]] = []
         """(status, answer, headers) of the requests that come next."""
-        self.may_go_on = threading.Event()
-        """While it is not set, answers stop half way."""
+        self.may_read, self.may_go_on = threading.Event(), threading.Event()
+        """While they are not set, videos are not read, and answers stop half way."""
+        self.may_read.set()
         self.may_go_on.set()
         self.posts: list[tuple[dict, dict, bytes]] = []
         """(query, headers, body) of each video."""
+        self.statuses: list[int] = []
+        """Of all answers."""
 
     def handle_error(self, *args):
         """A browser that hangs up belongs to the tests."""
@@ -96,6 +99,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         address = urlsplit(self.path)
+        self.server.may_read.wait(20)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         query = {key: values[0] for key, values in parse_qs(address.query).items()}
         self.server.posts.append((query, dict(self.headers), body))
@@ -140,6 +144,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def send_response(self, code, message=None):
+        self.server.statuses.append(code)
+        super().send_response(code, message)
+
     def log_message(self, *args):
         pass
 
@@ -149,5 +157,6 @@ def serve_page() -> Iterator[Server]:
     with Server() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server
+        server.may_read.set()
         server.may_go_on.set()
         server.shutdown()

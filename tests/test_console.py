@@ -105,3 +105,12 @@ def test_a_signal_is_survived_without_any_output():
     code += "with StopRequest() as stop:\n    os.kill(os.getpid(), signal.SIGTERM)\n    os._exit(stop.signal_number)\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
     assert done.returncode == signal.SIGTERM
+
+
+def test_what_nobody_foresaw_is_in_the_log_with_its_place():
+    code = "import logging\nfrom common import console\nconsole.start_logging()\n"
+    code += "try:\n    raise LookupError('a defect')\nexcept LookupError:\n    logging.exception('it failed')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    first, *traceback, last = done.stdout.splitlines()
+    assert first.endswith("error: it failed") and traceback[0].startswith("Traceback")
+    assert last == "LookupError: a defect"

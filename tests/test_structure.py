@@ -11,8 +11,14 @@ from config import SECTIONS, load_config
 from models.registry import MODELS, arguments_of
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("train", "test", "infer", "export")
-LEVELS = (VERBS, ("training", "inference"), ("datareader", "evaluation", "models", "distributed"), ("config", "common"))
+VERBS = ("train", "test", "infer", "export", "serve")
+LEVELS = (
+    VERBS,
+    ("serving",),
+    ("training", "inference"),
+    ("datareader", "evaluation", "models", "distributed"),
+    ("config", "common"),
+)
 """From the top down: who may import whom."""
 FLOWING = {
     "datareader.loader": {"Batch", "Loader"},
@@ -113,6 +119,7 @@ FOREIGN = {
     "test": ("training", "inference.drawing", "inference.windows", "onnxruntime", "matplotlib"),
     "infer": ("training", "evaluation.report", "onnxruntime", "jinja2", "matplotlib"),
     "export": ("training", "evaluation.report", "onnxruntime", "matplotlib"),
+    "serve": ("training", "evaluation.report", "inference.windows", "onnxruntime", "matplotlib"),
 }
 
 

@@ -1,0 +1,1 @@
+"""A campaign of hostile clients against serve.py: see run.py."""

@@ -1,0 +1,75 @@
+"""What hostile clients have found in the server, each kept from coming back; tests/hostile is the campaign."""
+
+import json
+import time
+
+import pytest
+
+from conftest import SIDE
+from hostile.served import ASSET, address, model_flags, problems_of_log, start, stop
+from hostile.wire import connected, head, receive, request, send, talk
+from serve_process import ServeProcess
+
+INFER = "/v2/models/TSN/infer"
+TENSOR = {"name": "frames", "datatype": "UINT8", "shape": [1, 1, 3, SIDE, SIDE], "data": [0] * 3 * SIDE * SIDE}
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory) -> list[str]:
+    return model_flags(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def server(flags, tmp_path_factory) -> ServeProcess:
+    with start(flags, tmp_path_factory.mktemp("server")) as process:
+        yield process
+        assert not problems_of_log(process.log())
+
+
+def test_a_path_with_a_slash_too_many_leads_nowhere(server):
+    for path in ("/classify/", "//classify", "/health/"):
+        assert talk(address(server), request(path, b"x", host="elsewhere.invalid")).status == 404, path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": [{"name": "features", "parameters": "x"}]},
+        {"outputs": [{"name": "features", "parameters": [1]}]},
+        {"id": "\ud800"},
+        {"id": 7},
+    ],
+)
+def test_fields_of_other_types_are_named(server, change):
+    reply = server.ask(INFER, json.dumps({"inputs": [TENSOR]} | change).encode())
+    assert reply.status == 400 and list(reply.json) == ["error"], reply
+
+
+def test_a_length_of_thousands_of_digits_is_no_number(server):
+    reply = server.ask(INFER, b"{}", {"Inference-Header-Content-Length": "9" * 5000})
+    assert reply.status == 400 and "number of bytes" in reply.json["error"]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/classify"])
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_body_that_turns_out_to_be_damaged_is_closed(server, path, is_at_once):
+    begin, rest = head(path, transfer_encoding="chunked") + b"5\r\nhello\r\n", b"zz\r\n"
+    with connected(address(server)) as line, line.makefile("rb") as file:
+        send(line, begin + rest if is_at_once else begin)
+        if not is_at_once:
+            time.sleep(0.3)
+            send(line, rest)
+        status = receive(file).status
+        assert status == 404 if path == "/nothing" and not is_at_once else status == 400
+        assert receive(file) is None
+    assert not problems_of_log(server.log())
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_client_that_takes_no_answer_does_not_keep_the_server_from_ending(flags, tmp_path, is_last):
+    with start(flags, tmp_path) as server, connected(address(server), receive_bytes=4096) as line:
+        asking = head(ASSET, "GET", connection="close") if is_last else head(ASSET, "GET")
+        send(line, asking * 5)
+        time.sleep(0.5)
+        assert server.ask("/health").status == 200
+        assert stop(server) == 0 and not problems_of_log(server.log())
