@@ -3,6 +3,7 @@
 The binary tensor extension is spoken too. Source: kserve/open-inference-protocol, specification/protocol.
 """
 
+import asyncio
 import contextlib
 import json
 import re
@@ -23,6 +24,7 @@ from serving.refusals import Refusal
 PLATFORM = "tsn_video_classification"
 VERSION = "1"
 MOST_JSON_BYTES = 32 << 20  # numbers as text take twenty times their memory once they are read; binary ones do not
+MOST_READERS = 2  # requests whose JSON is in memory as numbers, some 350 MB each
 MOST_CLIPS = 64
 MOST_FRAMES = 1024  # of a clip
 MOST_DIGITS = 18  # of a number of bytes
@@ -54,6 +56,7 @@ def kserve_routes(house: House) -> APIRouter:
         "inputs": [{"name": "frames", "datatype": "UINT8", "shape": [-1, -1, 3, side, side]}],
         "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, size]} for name, size in outputs],
     }
+    reading = asyncio.Semaphore(MOST_READERS)
     add_health(router, house, model_path)
 
     @router.get(model_path, summary="The model's inputs and outputs")
@@ -72,7 +75,8 @@ def kserve_routes(house: House) -> APIRouter:
 
         async with contextlib.AsyncExitStack() as stack:
             path = await house.take_in(request, stack, receive)
-            asked = await run_in_threadpool(read_request, path, length, side)
+            async with reading:
+                asked = await run_in_threadpool(read_request, path, length, side)
             classified = await unless_gone(request, house.service.classify_frames(asked.clips))
         return infer_response(house.model_name, asked, classified)
 
@@ -124,7 +128,9 @@ def read_request(path: Path, length: int | None, side: int) -> Asked:
     """
     with path.open("rb") as file:
         text = file.read(MOST_JSON_BYTES if length is None else min(length, MOST_JSON_BYTES))
-        binary = file.read() if length is not None else b""
+        # not read: as many requests as the queue has places may wait with such tensors
+        has_more = length is not None and file.read(1)
+    binary = np.memmap(path, np.uint8, "r", len(text)).view(np.ndarray) if has_more else np.empty(0, np.uint8)
     try:
         content = parse_json(text)
     except ValueError as error:
@@ -134,7 +140,7 @@ def read_request(path: Path, length: int | None, side: int) -> Asked:
     return Asked(_clips(content["inputs"][0], binary, side), _wanted_outputs(content), _request_id(content))
 
 
-def _clips(tensor: dict[str, Any], binary: bytes, side: int) -> np.ndarray:
+def _clips(tensor: dict[str, Any], binary: np.ndarray, side: int) -> np.ndarray:
     if tensor.get("name") != "frames" or tensor.get("datatype") != "UINT8":
         raise Refusal(400, "the input has to be frames, of datatype UINT8")
     shape = tensor.get("shape")
@@ -146,7 +152,7 @@ def _clips(tensor: dict[str, Any], binary: bytes, side: int) -> np.ndarray:
     if "data" not in tensor:
         if not fits(parameters, dict) or parameters.get("binary_data_size") != len(binary) or len(binary) != size:
             raise Refusal(400, f"frames of this shape are {size} bytes; binary_data_size and the body have to be that")
-        return np.frombuffer(binary, np.uint8).reshape(shape)
+        return binary.reshape(shape)
     try:
         numbers = np.array(tensor["data"])
     except ValueError as error:  # lists of several lengths

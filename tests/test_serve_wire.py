@@ -4,12 +4,14 @@ import contextlib
 import json
 import time
 
+import numpy as np
 import pytest
 
 from conftest import SIDE
 from hostile.served import ASSET, address, look, model_flags, problems_of_log, settles, start, stop
 from hostile.wire import connected, head, receive, request, send, talk
 from serve_process import ServeProcess
+from serving.kserve import read_request
 
 INFER = "/v2/models/TSN/infer"
 TENSOR = {"name": "frames", "datatype": "UINT8", "shape": [1, 1, 3, SIDE, SIDE], "data": [0] * 3 * SIDE * SIDE}
@@ -44,6 +46,16 @@ def test_a_path_with_a_slash_too_many_leads_nowhere(server):
 def test_fields_of_other_types_are_named(server, change):
     reply = server.ask(INFER, json.dumps({"inputs": [TENSOR]} | change).encode())
     assert reply.status == 400 and list(reply.json) == ["error"], reply
+
+
+def test_binary_tensors_stay_in_their_file(tmp_path):
+    frames = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 1, 3, 4, 4)
+    about = {"name": "frames", "datatype": "UINT8", "shape": list(frames.shape)}
+    text = json.dumps({"inputs": [about | {"parameters": {"binary_data_size": frames.size}}]}).encode()
+    (tmp_path / "body").write_bytes(text + frames.tobytes())
+    clips = read_request(tmp_path / "body", len(text), 4).clips
+    assert type(clips) is np.ndarray and not clips.flags.owndata and not clips.flags.writeable
+    np.testing.assert_array_equal(clips, frames)
 
 
 def test_a_length_of_thousands_of_digits_is_no_number(server):
