@@ -190,7 +190,7 @@ def wrong_ids(rng: Random, target: Target) -> str:
 
 @kind("wrong tokens", "401")
 def wrong_tokens(rng: Random, target: Target) -> str:
-    size = rng.randrange(len(TOKEN))
+    size = rng.randrange(1, len(TOKEN))
     token = rng.choice([
         TOKEN[:size], TOKEN + "x" * size, TOKEN.upper(), "", "x" * 30_000, TOKEN[:size] + "é" + TOKEN[size + 1 :], "*",
     ])  # fmt: skip
