@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -131,7 +132,7 @@ class Fetcher:
             await asyncio.wait_for(self._follow(url, target), self._timeout_sec)
         except asyncio.TimeoutError as error:
             raise Refusal(422, f"the address takes longer than {self._timeout_sec:g} s") from error
-        except httpx.HTTPError as error:  # whose text may name what is none of the sender's business
+        except (httpx.HTTPError, ssl.SSLError) as error:  # whose text may say what is none of the sender's business
             raise Refusal(422, f"the address cannot be fetched ({type(error).__name__})") from error
 
     async def _follow(self, url: str, target: BinaryIO) -> None:

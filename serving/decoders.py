@@ -167,8 +167,9 @@ class _Worker:
 
     async def kill(self) -> None:
         if self.is_alive():
+            # not process.kill(), which looks first whether it lives, and so takes its exit code away from asyncio
             with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                self.process.kill()
+                os.kill(self.process.pid, signal.SIGKILL)
         if self.process:
             await self.process.wait()
 

@@ -76,4 +76,4 @@ class Doors:
 
     def _full(self) -> Refusal:
         wait_sec = min(max(math.ceil(self._interval_sec * self.num_inside), 1), LONGEST_WAIT_SEC)
-        return Refusal(429, f"{self.num_places} requests are waiting already; try again in {wait_sec} s", wait_sec)
+        return Refusal(429, f"{self.num_places} requests are waiting already", wait_sec)

@@ -102,7 +102,10 @@ class Server(uvicorn.Server):
         self._stopped_sec = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # another has begun to listen there since `listen`
+            raise cannot_listen(self._address, error) from error
         logger.info("[SERVE] ready at %s; Ctrl-C stops it", self._address)
 
     async def on_tick(self, counter: int) -> bool:
@@ -132,10 +135,12 @@ def listen(host: str, port: int) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except OSError as error:
-        raise OSError(
-            f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port or --host"
-        ) from error
+        raise cannot_listen(f"{host}:{port}", error) from error
     return found
+
+
+def cannot_listen(address: str, error: OSError) -> OSError:
+    return OSError(f"{address}: cannot listen there ({error.strerror}); choose another --port or --host")
 
 
 def most_connections() -> int:
@@ -173,7 +178,8 @@ def serve(house: House, token: str | None, bound: socket.socket) -> None:
 
 def make_server(app: ASGIApp, doors: Doors, metrics: Metrics, bound: socket.socket) -> Server:
     """A server on a socket."""
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # each request has its line already
+    for name in ("uvicorn", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # each request has its line already
     protocol: Any = type("Protocol", (Protocol,), {"metrics": metrics})
     config = uvicorn.Config(
         app, http=protocol, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,

@@ -58,7 +58,7 @@ class Server:
             pieces = self.answers[request.split()[1]]
             for piece in [pieces] if isinstance(pieces, bytes) else pieces:
                 if isinstance(piece, float):
-                    await asyncio.sleep(piece)
+                    await asyncio.wait([self.over], timeout=piece)
                 else:
                     writer.write(piece)
                     await writer.drain()
@@ -69,9 +69,13 @@ class Server:
 
     @asynccontextmanager
     async def running(self, tls=None):
+        self.over = asyncio.get_running_loop().create_future()
         server = await asyncio.start_server(self.talk, HERE, 0, ssl=tls)
         async with server:
-            yield server.sockets[0].getsockname()[1]
+            try:
+                yield server.sockets[0].getsockname()[1]
+            finally:
+                self.over.set_result(None)  # from Python 3.12 on, a server ends after its last answer
 
 
 class Resolver:
@@ -426,3 +430,39 @@ def test_https_asks_for_the_name_and_checks_its_certificate(tls):
         )  # fmt: skip
         assert "CERTIFICATE_VERIFY_FAILED" in str(refusal.__cause__)
         assert not refusal.server.requests
+
+
+@asynccontextmanager
+async def garbling(port):
+    """A way to a server's port that turns its bytes round from the 10,000th on."""
+
+    async def carry(reader, writer, is_garbled):
+        num_bytes = 0
+        try:
+            while data := await reader.read(1000):
+                num_bytes += len(data)
+                writer.write(bytes(255 - byte for byte in data) if is_garbled and num_bytes > 10_000 else data)
+                await writer.drain()
+        except ConnectionError:
+            pass  # one of the ends has noticed
+        writer.close()
+
+    async def join(reader, writer):
+        there = await asyncio.open_connection(HERE, port)
+        await asyncio.gather(carry(reader, there[1], False), carry(there[0], writer, True))
+
+    async with await asyncio.start_server(join, HERE, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def test_an_answer_that_is_garbled_on_its_way_is_refused(tls):
+    """By an error that is also one of the system, as that of a full disk is."""
+
+    async def run():
+        async with Server({"/my.mp4": answer()}).running(tls) as port, garbling(port) as garbled:
+            fetcher = Fetcher([f"videos.example:{garbled}"], 1 << 20, 30.0, Resolver(), lambda address: True)
+            fetcher._tls.load_verify_locations(cadata=KEY_AND_CERTIFICATE)
+            await fetcher.fetch(f"https://videos.example:{garbled}/my.mp4", io.BytesIO())
+
+    with pytest.raises(Refusal, match=r"^the address cannot be fetched \((SSLError|ReadError)\)$"):
+        asyncio.run(run())

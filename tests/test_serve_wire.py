@@ -50,6 +50,12 @@ def test_a_length_of_thousands_of_digits_is_no_number(server):
     assert reply.status == 400 and "number of bytes" in reply.json["error"]
 
 
+def test_a_boundary_of_thousands_of_letters_is_none(server):
+    content_type = {"Content-Type": f"multipart/form-data; boundary={'x' * 20_000}"}
+    reply = server.ask("/classify", b"x", content_type)
+    assert reply.status == 400 and "multipart" in reply.json["error"] and "warning" not in server.log()
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/classify"])
 @pytest.mark.parametrize("is_at_once", [True, False])
 def test_a_body_that_turns_out_to_be_damaged_is_closed(server, path, is_at_once):

@@ -1,22 +1,22 @@
 """Disks: full, broken, small, read-only."""
 
 import atexit
-import contextlib
 import errno
 import os
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from bench import Bench, Command, Place
 from broken_disk import BrokenDisk
 from process import Ended, start_fresh
+
+from small_disks import small_disk
 
 LARGEST_FILE = {"export": 45_000_000, "transcode": 12_000, "check_videos": 300, "download": 2_000_000}
 """Bytes of what a command writes that PyAV or Paddle write themselves."""
@@ -88,27 +88,6 @@ def file_limit(bench: Bench, command: Command, place: Place, rng: Random) -> End
     reader.communicate()
     ended = ended._replace(output=log.read_text(errors="replace"))
     return ended._replace(has_struck=ended.code != 0)
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, num_bytes: int) -> Iterator[None]:
-    """A disk of so many bytes in place of a folder; needs the right to mount.
-
-    Raises:
-        subprocess.CalledProcessError: this user may not.
-    """
-    options = ["-t", "tmpfs", "-o", f"size={num_bytes // 4096 * 4096 or 4096}", "tmpfs"]
-    subprocess.run(["mount", *options, folder], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def may_mount() -> bool:
-    """Whether this user may mount disks."""
-    command = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
 DISK_BYTES = {"train": 200_000_000, "test": 200_000, "infer": 24_000, "export": 46_000_000, "transcode": 110_000}

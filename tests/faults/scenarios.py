@@ -11,6 +11,8 @@ import ranks
 from process import Ended
 from signals import ctrl_c_in_a_pipe, sent
 
+from small_disks import may_mount
+
 KILLED, TERMINATED, INTERRUPTED = -signal.SIGKILL, -signal.SIGTERM, (130, -signal.SIGINT)
 PADDLE = "train test infer export"
 READERS = "train test infer transcode check_videos"
@@ -47,7 +49,7 @@ FAULTS = (
     Fault("n-th write fails (EIO)", f"{PADDLE} download", disks.fails(disks.BROKEN, False), (0, 2), 2, 5),
     Fault("n-th read fails (EIO)", f"{PADDLE} download", disks.fails(disks.BROKEN, False, True), (0, 2), 2, 5),
     Fault("file size limit", "export transcode check_videos", disks.file_limit, (2,), 1.5),
-    Fault("small disk", "train test infer export transcode", disks.small, (2,), 1, is_possible=disks.may_mount),
+    Fault("small disk", "train test infer export transcode", disks.small, (2,), 1, is_possible=may_mount),
     Fault("read-only folder", FRESH, disks.read_only, (2,), 0.3, is_possible=disks.may_be_kept_out),
     *(
         Fault(
@@ -64,7 +66,7 @@ FAULTS = (
     Fault("the lists change", "train test infer check_videos", inputs.list_changes, (0,), 1),
     Fault("a worker is killed", READERS, machine.worker(signal.SIGKILL), (0, 1, 2), 1, 3),
     Fault("little memory", PADDLE, machine.little_memory, (2,), 1),
-    Fault("/dev/shm of 8 MB", "train test infer", machine.small_shared_memory, (0,), 0.2, 1, False, disks.may_mount),
+    Fault("/dev/shm of 8 MB", "train test infer", machine.small_shared_memory, (0,), 0.2, 1, False, may_mount),
     Fault("the clock jumps", f"{PADDLE} download", machine.clock_jumps, (0,), 0.4),
     Fault("two runs in one folder", ALL, machine.two_runs, (0, 2), 1),
     *(Fault(surroundings, FRESH, machine.poor(surroundings), (0, 2), 0.15) for surroundings in machine.SURROUNDINGS),

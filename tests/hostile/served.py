@@ -12,7 +12,7 @@ from serve_process import ServeProcess
 
 HERE = Path(__file__).resolve().parent
 SETTLE_SEC, END_SEC = 60.0, 90.0
-QUICK = ("--read_sec=2", "--upload_sec=6", "--timeout_sec=20", "--max_mb=4", "--max_video_sec=60", "--workers=2")
+QUICK = ("--read_sec=2", "--upload_sec=6", "--timeout_sec=20", "--max_mb=8", "--max_video_sec=60", "--workers=2")
 """Flags of a server that does not wait long, and whose bombs may be small ones."""
 ASSET = "/static-offline-docs/swagger-ui-bundle.js"
 """The largest answer that a request of no size gets."""

@@ -13,6 +13,9 @@ from typing import Any, BinaryIO, NamedTuple
 Address = tuple[str, int]
 PATIENCE_SEC = 60.0  # a server that says nothing for so long hangs
 CLOSED = "closed"
+"""An outcome: the server has closed the connection without an answer."""
+TOKEN = "a token, of 30 letters or so"
+NO_HTTP = b"Invalid HTTP request received."
 BOUNDARY = "-----b0undary"
 
 
@@ -51,7 +54,9 @@ def connected(address: Address, receive_bytes: int | None = None) -> Iterator[so
 
 def head(path: str, method: str = "POST", *, length: int | None = None, **headers: str) -> bytes:
     """A request's head; names of headers as content_type."""
-    fields = {"host": "127.0.0.1"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = {"host": "127.0.0.1", "authorization": f"Bearer {TOKEN}"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
     if length is not None:
         fields["content-length"] = str(length)
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
@@ -156,10 +161,43 @@ def ask(address: Address, path: str, body: bytes = b"", method: str | None = Non
     Raises:
         Damaged: there is none, or it is another's.
     """
-    method, mark = method or ("POST" if body else "GET"), headers.pop("mark", None) or uuid.uuid4().hex
-    answer = talk(address, request(path, body, method, x_request_id=mark, **headers), method=method)
+    method, mark = method or ("POST" if body else "GET"), uuid.uuid4().hex
+    answer = talk(address, request(path, body, method, **({"x_request_id": mark} | headers)), method=method)
     if answer is None:
         raise Damaged("no answer")
+    mark = headers.get("x_request_id", mark)
     if answer.headers.get("x-request-id") != mark:
         raise Damaged(f"an answer of another's: asked as {mark}, got {answer.headers.get('x-request-id')}")
     return answer
+
+
+def outcome(answer: Answer | None, path: str) -> str:
+    """The status as text, or CLOSED.
+
+    Raises:
+        Damaged: the answer does not look as docs/serving.md says.
+    """
+    if answer is None:
+        return CLOSED
+    if b"root:" in answer.body:
+        raise Damaged("a file of this machine is in the answer")
+    if answer.status in (429, 503) and not answer.headers.get("retry-after", "").isdigit():
+        raise Damaged(f"{answer.status} without Retry-After")
+    if answer.status >= 400 and answer.body and not (answer.status == 400 and answer.body == NO_HTTP):
+        _check_error(answer, path)
+    return str(answer.status)
+
+
+def _check_error(answer: Answer, path: str) -> None:
+    try:
+        content = answer.content
+        if path.startswith("/video-classification"):
+            is_right = list(content) == ["logId", "errorCode", "errorMsg"] and content["errorCode"] == answer.status
+        elif path.startswith("/v2"):
+            is_right = list(content) == ["error"]
+        else:
+            is_right = list(content) == ["id", "error"] and content["id"] == answer.headers["x-request-id"]
+    except (ValueError, KeyError, TypeError):
+        is_right = False
+    if not is_right:
+        raise Damaged(f"an error of another shape, {answer.status}: {answer.body[:200]!r}")
