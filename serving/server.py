@@ -24,7 +24,8 @@ HEAD_SEC = 15.0  # for a request's head to come, and for the rest of one that wa
 TAKE_SEC = 30.0  # for a client to take a part of its answer
 IDLE_SEC = 10  # between requests on one connection
 BACKLOG = 512
-MOST_CONNECTIONS = 1000
+MOST_CONNECTIONS = 1000  # further requests get 503
+SPARE_CONNECTIONS = 200  # on which that can be said; further ones are closed at once
 FILES_EACH, OTHER_FILES = 3, 200  # descriptors that a connection, and the rest of the server, may need
 REPEATS_SEC = 1.0  # a signal that comes again so soon is the same: shells and `timeout` send it to all of their group
 
@@ -45,7 +46,10 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self._wait_for_head()
+        if len(self.connections) > self.limit_concurrency + SPARE_CONNECTIONS:
+            transport.abort()  # without descriptors, those inside could not be answered
+        else:
+            self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
@@ -19,7 +20,7 @@ from serve_process import ServeProcess
 from small_disks import may_mount, small_disk
 
 IS_LONG = "TSN_LONG" in os.environ
-NUM_KILLS = 200 if IS_LONG else 25
+NUM_KILLS, NUM_CRASHES = (200, 50) if IS_LONG else (25, 4)
 DISK_BYTES = 1_000_000
 
 
@@ -64,6 +65,23 @@ def test_a_killed_decoder_loses_its_own_request_alone(flags, videos, tmp_path):
         assert set(reasons) == {"the process that read the video ended by SIGKILL; try again"}
         assert settles(lambda: len(server.decoders()) == 2) and sane(server)
         assert stop(server) == 0 and not list(server.temp_dir.iterdir())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGSEGV, 422), (signal.SIGABRT, 422), (signal.SIGKILL, 503)])
+def test_how_a_decoder_ended_is_said(flags, videos, tmp_path, number, status):
+    with start(flags, tmp_path, "--workers=1", "--read_sec=60") as server, ThreadPoolExecutor(1) as pool:
+        for _ in range(NUM_CRASHES):
+            assert settles(lambda: len(server.decoders()) == 1)
+            (pid,) = server.decoders()
+            os.kill(pid, signal.SIGSTOP)
+            waiting = pool.submit(server.ask, "/classify", videos.good[0])
+            assert settles(lambda: server.metric("tsn_queue") == 1)
+            os.kill(pid, number)
+            os.kill(pid, signal.SIGCONT)
+            reply = waiting.result()
+            assert reply.status == status and f"ended by {number.name}" in reply.json["error"], reply
+            assert server.ask("/classify", videos.good[0]).status == 200
+        assert sane(server)
 
 
 @pytest.mark.skipif(not may_mount(), reason="this user may not mount disks")

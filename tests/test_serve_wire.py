@@ -1,5 +1,6 @@
 """What hostile clients have found in the server, each kept from coming back; tests/hostile is the campaign."""
 
+import contextlib
 import json
 import socket
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from conftest import SIDE
-from hostile.served import ASSET, address, model_flags, problems_of_log, start, stop
+from hostile.served import ASSET, address, look, model_flags, problems_of_log, settles, start, stop
 from hostile.wire import connected, head, receive, request, send, talk
 from serve_process import ServeProcess
 from serving.server import listen
@@ -50,6 +51,22 @@ def test_fields_of_other_types_are_named(server, change):
 def test_a_length_of_thousands_of_digits_is_no_number(server):
     reply = server.ask(INFER, b"{}", {"Inference-Header-Content-Length": "9" * 5000})
     assert reply.status == 400 and "number of bytes" in reply.json["error"]
+
+
+def test_a_flood_of_connections_leaves_descriptors_for_those_inside(server):
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(connected(address(server)))
+        send(first, head("/classify", length=5))
+        assert settles(lambda: bool(server.files()))
+        for letter in b"hell":  # not silent for too long
+            send(first, bytes([letter]))
+            for _ in range(1000):
+                send(stack.enter_context(connected(address(server))), b"P")
+        assert look(server).num_files < 2500  # the last ones may not have been looked at
+        send(first, b"o")
+        assert receive(first.makefile("rb")).status == 422
+        assert settles(lambda: look(server).num_files < 100)
+        assert server.ask("/health").status == 200
 
 
 def test_a_boundary_of_thousands_of_letters_is_none(server):

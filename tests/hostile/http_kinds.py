@@ -160,9 +160,11 @@ def methods(rng: Random, target: Target) -> str:
 @kind("paths that lead nowhere", "404")
 def paths(rng: Random, target: Target) -> str:
     path = rng.choice([
-        "http://127.0.0.1/nothing", "//nothing", "//127.0.0.1/classify", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
+        "http://127.0.0.1/nothing", "//nothing", "//127.0.0.1/classify", "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
         "/static-offline-docs/../../serve.py", "/static-offline-docs/%2e%2e/%2e%2e/serve.py", "/classify%00", "/%00",
-        "/static-offline-docs//etc/passwd", "/%ff%fe", "/classify/", "/classify/..", "/" + "x" * 50_000, "*", "/v2/models/x",
+        "/static-offline-docs//etc/passwd", "/%ff%fe", "/classify/", "/classify/..", "/" + "x" * 50_000, "*",
+        "/v2/models/x",
         "/static-offline-docs/%00", "/static-offline-docs/" + "x" * 5000, "/.env", "/v2/models/../../etc/passwd",
     ])  # fmt: skip
     return first_answer(target, head(path, "GET"), path, "GET")

@@ -98,7 +98,8 @@ def random_body(rng: Random, target: Target) -> tuple:
 
 
 NAMES = (
-    "x\0.mp4", "\x1b[2J", "../../etc/passwd", "/etc/passwd", "..\\..\\x", "x" * 3000, 'a\\"b', "%00", "é", "CON", ".", "", "|id;$(id)",
+    "x\0.mp4", "\x1b[2J", "../../etc/passwd", "/etc/passwd", "..\\..\\x", "x" * 3000, 'a\\"b', "%00", "é", "CON", ".",
+    "", "|id;$(id)",
 )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def others(folder: Path, clip: bytes) -> dict[str, bytes]:
         lists |= {
             f"HLS of {name}": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{name}\n#EXT-X-ENDLIST\n",
             f"concat of {name}": f"ffconcat version 1.0\nfile '{name}'\n",
-            f"DASH of {name}": f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet>'
+            f"DASH of {name}": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet>'
             f'<Representation id="1"><BaseURL>file://{name}</BaseURL></Representation></AdaptationSet></Period></MPD>',
         }
     described = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
