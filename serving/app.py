@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
@@ -42,14 +42,14 @@ def build_app(house: House, token: str | None) -> ASGIApp:
     app = FastAPIOffline(title=TITLE, redoc_url=None, description=about, redirect_slashes=False)
     # /docs asks for the token; `Watched` is who looks at it
     locks = [Depends(HTTPBearer(auto_error=False))] if house.needs_token else []
-    for routes in (plain_routes, paddlex_routes, kserve_routes):
+    for routes in (page_routes, plain_routes, paddlex_routes, kserve_routes):
         app.include_router(routes(house), dependencies=locks)
-    add_page(app, house)
     add_errors(app)
     return Watched(app, house.metrics, token)
 
 
-def add_page(app: FastAPI, house: House) -> None:
+def page_routes(house: House) -> APIRouter:
+    router = APIRouter()
     html = PAGE.read_text(encoding="utf-8")
     policy = content_policy(html)
     model, limits = house.model, house.service.limits
@@ -65,17 +65,19 @@ def add_page(app: FastAPI, house: House) -> None:
         "has_heat_maps": house.service.has_heat_maps,
     }
 
-    @app.get("/", include_in_schema=False)
+    @router.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         return HTMLResponse(html, headers={"content-security-policy": policy})
 
-    @app.get("/about", tags=["plain"], summary="The model, and the limits")
+    @router.get("/about", tags=["plain"], summary="The model, and the limits")
     async def tell_about() -> dict[str, Any]:
         return about
 
-    @app.get("/metrics", tags=["plain"], summary="Numbers, in Prometheus' format")
+    @router.get("/metrics", tags=["plain"], summary="Numbers, in Prometheus' format")
     async def metrics() -> Response:
         return Response(house.metrics.text(), media_type=CONTENT_TYPE)
+
+    return router
 
 
 def add_errors(app: FastAPI) -> None:
