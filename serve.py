@@ -26,12 +26,14 @@ from common.processes import num_cores
 from datareader.build import build_reader
 from inference.choice import add_engine, wish_of
 from inference.session import begin_session, describe_protocol
+from serving.addresses import Fetcher
 from serving.build import Settings, build_house, check_config
 from serving.limits import add_limits, limits_of
 from serving.server import listen, serve
 
 TOKEN = "TSN_SERVE_TOKEN"
 LEAST_WORKERS = 2  # a long video occupies one
+FETCH_SEC = 60.0  # for a video from an address
 MANY_REQUESTS = 10**6  # of a server's life: a faster engine is worth its start
 
 logger = logging.getLogger("serve")
@@ -68,6 +70,8 @@ def build_parser() -> command_line.OneLineParser:
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     console.start_logging()
+    token = args.token or os.environ.get(TOKEN) or None
+    settings = settings_of(args, token)
     bound = listen(args.host, args.port)  # before the model is loaded: a port that is taken shows at once
     flags = {"MODEL.name": args.model_name, "TRAIN.use_gpu": args.use_gpu}
     opening = begin_session(args.weights, args.config, args.overrides, flags=flags, wish=wish_of(args))
@@ -77,23 +81,21 @@ def main(argv: list[str] | None = None) -> None:
     session = opening.open(MANY_REQUESTS, needs_layers=args.cam)
     reader = build_reader(session.config, "infer", [])
     logger.info("[SERVE] %s", describe_protocol(reader, session.protocol(reader)))
-    token = args.token or os.environ.get(TOKEN) or None
     if token is None and args.host not in ("127.0.0.1", "localhost", "::1"):
         logger.warning("[SERVE] anybody who reaches %s may use this server; --token or %s is a lock", args.host, TOKEN)
-    serve(build_house(session, settings_of(args, token)), token, bound)
+    serve(build_house(session, settings), token, bound)
 
 
 def settings_of(args: argparse.Namespace, token: str | None) -> Settings:
     """What the flags say of the server itself."""
-    num_workers = args.workers or max(num_cores(), LEAST_WORKERS)
-    num_threads = max(num_cores() // num_workers, 1)
+    limits, num_workers = limits_of(args), args.workers or max(num_cores(), LEAST_WORKERS)
     return Settings(
-        limits_of(args),
-        num_workers,
-        num_threads,
-        Path(args.temp_dir or tempfile.gettempdir()),
-        args.allow_urls,
-        token is not None,
+        limits=limits,
+        num_workers=num_workers,
+        num_threads=max(num_cores() // num_workers, 1),
+        temp_dir=Path(args.temp_dir or tempfile.gettempdir()),
+        fetcher=Fetcher(args.allow_urls, limits.max_bytes, FETCH_SEC),
+        needs_token=token is not None,
     )
 
 

@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.clips import SIZES, make_clip  # noqa: E402
-from benchmarks.infer import ANSWER, PRECISIONS, Job  # noqa: E402
+from benchmarks.infer import ANSWER, PRECISIONS  # noqa: E402
 from benchmarks.process_tree import family, resident_mb  # noqa: E402
 from benchmarks.processor import read_processor  # noqa: E402
 from common import command_line  # noqa: E402
@@ -135,9 +135,7 @@ class Bench:
             f"MODEL.backbone={args.backbone}", f"MODEL.num_layers={args.num_layers}", f"INFER.seg_num={args.seg_num}",
             f"INFER.short_size={args.target_size * 8 // 7}", f"INFER.target_size={args.target_size}",
         ]  # fmt: skip
-        order = {"job": "prepare", "folder": str(folder), "clips": self.clips, "overrides": overrides, "contenders": []}
-        with Job(order, str(folder), num_cores()) as job:
-            self._network = job.answer()["title"]
+        self._network = self._compute(START_SEC, job="prepare", overrides=overrides)["title"]
         self._wishes = {"same": (args.engine, args.precision), "paddle": ("paddle", "float32")}
         self._found = {name: self.loop(name, 0) for name in dict.fromkeys(("same", *args.single_lock_engines))}
 
@@ -156,10 +154,8 @@ class Bench:
     def loop(self, name: str, seconds: float) -> Row:
         """The plain loop over the clips, again and again for so many seconds; 0: once."""
         engine, precision = self._wishes[name]
-        order = {"folder": str(self.folder), "clips": self.clips, "engine": engine, "precision": precision}
-        command = ["benchmarks/serve_loop.py", json.dumps(order | {"seconds": seconds})]
-        lines = self._run(command, "", START_SEC + 10 * seconds).splitlines()
-        return json.loads(next(line for line in lines if line.startswith(ANSWER)).removeprefix(ANSWER))
+        order = {"job": "loop", "engine": engine, "precision": precision, "seconds": seconds}
+        return self._compute(START_SEC + 10 * seconds, **order)
 
     def ask(self, system: System, seed: int = 0, **order: Any) -> Row:
         """What the clients measure; see `benchmarks.serve_client.Order`."""
@@ -203,6 +199,12 @@ class Bench:
                 raise ValueError(f"{script} has not started: {log.read_text()[-1500:]}")
             time.sleep(0.2)
         return int(found[1]), process.pid
+
+    def _compute(self, bound_sec: float, **order: Any) -> Row:
+        """The answer of benchmarks/serve_loop.py, before which libraries may print lines of their own."""
+        whole = json.dumps({"folder": str(self.folder), "clips": self.clips} | order)
+        lines = self._run(["benchmarks/serve_loop.py", whole], "", bound_sec).splitlines()
+        return json.loads(next(line for line in lines if line.startswith(ANSWER)).removeprefix(ANSWER))
 
     def _run(self, command: list[str], told: str, bound_sec: float) -> str:
         done = subprocess.run(

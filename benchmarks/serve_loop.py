@@ -1,4 +1,8 @@
-"""The plain loop of benchmarks/serve.py, which starts it with a JSON object: infer.py's engine, workers and loop."""
+"""The processes of benchmarks/serve.py that compute; it starts them with a JSON object: what to do, and how.
+
+"prepare" writes a folder with all that is measured: config and weights. "loop" is the plain loop: infer.py's engine,
+workers and loop, over clips again and again. Both answer by a line on standard output.
+"""
 
 import json
 import math
@@ -14,28 +18,48 @@ sys.path.insert(0, str(ROOT))
 import common.startup  # noqa: E402, F401  isort: skip
 import paddle  # noqa: E402
 
+from benchmarks import infer_job  # noqa: E402
 from benchmarks.infer_job import CONFIG, WEIGHTS, answer  # noqa: E402
 from benchmarks.process_tree import family, resident_mb  # noqa: E402
+from config import load_config  # noqa: E402
 from datareader.build import build_loader  # noqa: E402
 from datareader.records import Record  # noqa: E402
 from inference.choice import Wish  # noqa: E402
 from inference.predict import predict  # noqa: E402
 from inference.session import Session, begin_session  # noqa: E402
+from models.build import build_model  # noqa: E402
+from models.weights import load_weights, read_weights  # noqa: E402
 
 MANY_VIDEOS = 10**6  # as serve.py: a faster engine is worth its start
 MOST_CLIPS = 100_000
 WARM_UP_CLIPS, LEAST_CLIPS = 8, 24  # of a list, until all workers and threads run; of a list
 
 
-def main() -> None:
-    order = json.loads(sys.argv[1])
-    folder = Path(order["folder"])
-    wish = Wish(order["engine"], order["precision"])
-    session = begin_session(folder / WEIGHTS, folder / CONFIG, wish=wish).open(MANY_VIDEOS)
-    clips, about = order["clips"], {"title": session.engine.title, "paddle": paddle.__version__}
+def prepare(folder: str, clips: list[str], overrides: list[str]) -> None:
+    """Write the folder; answer with the network's title."""
+    infer_job.prepare(folder, clips, overrides, [])
+    config, path = load_config(Path(folder, CONFIG)), Path(folder, WEIGHTS)
+    model = build_model(config)
+    load_weights(model, read_weights(path))
+    tell_apart(model, next(infer_job.read(config, len(clips), len(clips), 0)).frames)
+    paddle.save(model.state_dict(), str(path))
+
+
+@paddle.no_grad()
+def tell_apart(model: paddle.nn.Layer, frames: paddle.Tensor) -> None:
+    """Give the clips different best classes, where random weights see the same in all: mix-ups would not show."""
+    model.eval()
+    model.fc.bias.set_value(-model.fc.weight.T @ model.features(frames).mean(0))
+
+
+def loop(folder: str, clips: list[str], engine: str, precision: str, seconds: float) -> None:
+    """Answer with the best class of each clip, and how many are classified per second; by 0 seconds from few clips."""
+    place, wish = Path(folder), Wish(engine, precision)
+    session = begin_session(place / WEIGHTS, place / CONFIG, wish=wish).open(MANY_VIDEOS)
+    about = {"title": session.engine.title, "paddle": paddle.__version__}
     first = classify(session, cycled(clips, max(len(clips), LEAST_CLIPS)))
-    if order["seconds"]:
-        num_clips = min(math.ceil(first["rate"] * order["seconds"]) + WARM_UP_CLIPS, MOST_CLIPS)
+    if seconds:
+        num_clips = min(math.ceil(first["rate"] * seconds) + WARM_UP_CLIPS, MOST_CLIPS)
         timed = classify(session, cycled(clips, max(num_clips, LEAST_CLIPS)))
         if timed["classes"] != cycled(first["classes"][: len(clips)], len(timed["classes"])):
             raise ValueError("the loop says different things of the same clip")
@@ -69,4 +93,5 @@ def classify(session: Session, paths: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    order = json.loads(sys.argv[1])
+    {"prepare": prepare, "loop": loop}[order.pop("job")](**order)

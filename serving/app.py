@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -36,43 +37,47 @@ def build_app(house: House, token: str | None) -> ASGIApp:
     Args:
         token: see `Watched`.
     """
-    about = f"The model is {house.model_name}."
+    about = f"The model is {house.model.name}."
     # a redirect goes to the host that the request names
     app = FastAPIOffline(title=TITLE, redoc_url=None, description=about, redirect_slashes=False)
-    for routes in (plain_routes, paddlex_routes, kserve_routes):
-        app.include_router(routes(house))
-    add_page(app, house)
+    # /docs asks for the token; `Watched` is who looks at it
+    locks = [Depends(HTTPBearer(auto_error=False))] if house.needs_token else []
+    for routes in (page_routes, plain_routes, paddlex_routes, kserve_routes):
+        app.include_router(routes(house), dependencies=locks)
     add_errors(app)
     return Watched(app, house.metrics, token)
 
 
-def add_page(app: FastAPI, house: House) -> None:
+def page_routes(house: House) -> APIRouter:
+    router = APIRouter()
     html = PAGE.read_text(encoding="utf-8")
     policy = content_policy(html)
-    session, limits = house.service.session, house.service.limits
+    model, limits = house.model, house.service.limits
     about = {
-        "model": house.model_name,
-        "num_classes": session.config.model.num_classes,
-        "class_names": session.class_names,
-        "engine": session.engine.title,
-        "num_segments": session.config.infer.seg_num or session.config.model.seg_num,
+        "model": model.name,
+        "num_classes": model.num_classes,
+        "class_names": model.class_names,
+        "engine": model.engine,
+        "num_segments": model.num_segments,
         "max_bytes": limits.max_bytes,
         "max_video_sec": limits.max_video_sec,
         "needs_token": house.needs_token,
         "has_heat_maps": house.service.has_heat_maps,
     }
 
-    @app.get("/", include_in_schema=False)
+    @router.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         return HTMLResponse(html, headers={"content-security-policy": policy})
 
-    @app.get("/about", tags=["plain"], summary="The model, and the limits")
+    @router.get("/about", tags=["plain"], summary="The model, and the limits")
     async def tell_about() -> dict[str, Any]:
         return about
 
-    @app.get("/metrics", tags=["plain"], summary="Numbers, in Prometheus' format")
+    @router.get("/metrics", tags=["plain"], summary="Numbers, in Prometheus' format")
     async def metrics() -> Response:
         return Response(house.metrics.text(), media_type=CONTENT_TYPE)
+
+    return router
 
 
 def add_errors(app: FastAPI) -> None:

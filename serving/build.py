@@ -11,25 +11,24 @@ from serving.batching import Batcher
 from serving.decoder import Setup
 from serving.decoders import Decoders
 from serving.doors import Doors
-from serving.house import House
+from serving.house import House, Model
 from serving.limits import Limits
 from serving.metrics import Metrics
-from serving.service import Service
+from serving.service import ClipShape, Service
 from serving.uploads import Uploads
 
-FETCH_SEC = 60.0
 BOUNDED_DECODERS = ("selective", "pyav")
 
 
 class Settings(NamedTuple):
-    """What serve.py was told."""
+    """What serve.py was told of the server itself."""
 
     limits: Limits
     num_workers: int
     num_threads: int
     """That may decode one video."""
     temp_dir: Path
-    allowed_hosts: list[str]
+    fetcher: Fetcher
     needs_token: bool
 
 
@@ -57,11 +56,15 @@ def build_house(session: Session, settings: Settings) -> House:
         max_pixels=limits.max_pixels,
         max_video_sec=limits.max_video_sec,
     )
-    uploads = Uploads(settings.temp_dir, limits.max_bytes, limits.upload_sec)
     metrics, doors, decoders = Metrics(), Doors(limits.queue), Decoders(setup, settings.num_workers)
     metrics.watch(doors, decoders)
     max_clips = max(min(config.infer.batch_size, session.max_frames // reader.clip_shape[0]), 1)
+    shape = ClipShape(reader.num_views, views.num_crops, reader.sampling.seglen)
+    model = Model(
+        config.model.name, session.class_names, config.model.num_classes, reader.sampling.seg_num, views.target_size,
+        session.engine.title,
+    )  # fmt: skip
+    uploads = Uploads(settings.temp_dir, limits.max_bytes, limits.upload_sec)
     batcher = Batcher(session.engine, max_clips, session.max_frames, metrics.batch_clips.observe)
-    service = Service(session, decoders, batcher, limits, reader.num_views, views.num_crops)
-    fetcher = Fetcher(settings.allowed_hosts, limits.max_bytes, FETCH_SEC)
-    return House(service, doors, uploads, fetcher, metrics, settings.needs_token)
+    service = Service(session.engine, decoders, batcher, limits, shape)
+    return House(model, service, doors, uploads, settings.fetcher, metrics, settings.needs_token)

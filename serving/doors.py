@@ -43,7 +43,7 @@ class Doors:
         if self.is_closed:
             raise Refusal(503, "the server is shutting down", CLOSED_SEC)
         if self.num_sending >= UPLOADS_PER_PLACE * self.num_places:
-            raise self._full()
+            raise self._full(f"{self.num_sending} requests are being sent already")
         self._check_place()
         self.num_sending += 1
         try:
@@ -72,8 +72,8 @@ class Doors:
 
     def _check_place(self) -> None:
         if self.num_inside >= self.num_places:
-            raise self._full()
+            raise self._full(f"{self.num_places} requests are waiting already")
 
-    def _full(self) -> Refusal:
+    def _full(self, reason: str) -> Refusal:
         wait_sec = min(max(math.ceil(self._interval_sec * self.num_inside), 1), LONGEST_WAIT_SEC)
-        return Refusal(429, f"{self.num_places} requests are waiting already; try again in {wait_sec} s", wait_sec)
+        return Refusal(429, reason, wait_sec)

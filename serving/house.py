@@ -20,19 +20,30 @@ from serving.visits import Visit
 Result = TypeVar("Result")
 
 
+class Model(NamedTuple):
+    """What is said of the model that answers."""
+
+    name: str
+    class_names: list[str] | None
+    """In label order; None: classes go by number."""
+    num_classes: int
+    num_segments: int
+    side: int
+    """Of its frames, pixels."""
+    engine: str
+    """Its title."""
+
+
 class House(NamedTuple):
     """All parts of a server."""
 
+    model: Model
     service: Service
     doors: Doors
     uploads: Uploads
     fetcher: Fetcher
     metrics: Metrics
     needs_token: bool
-
-    @property
-    def model_name(self) -> str:
-        return self.service.session.config.model.name
 
     async def take_in(
         self, request: Request, stack: contextlib.AsyncExitStack, receive: Callable[[Request, Path], Awaitable[int]]
@@ -52,22 +63,24 @@ class House(NamedTuple):
             begun_sec = time.monotonic()
             visit.num_bytes = await receive(request, path)
             visit.upload_sec = time.monotonic() - begun_sec
+            self.metrics.upload_sec.observe(visit.upload_sec)
         stack.enter_context(self.doors.inside())
         return path
+
+    def note(self, visit: Visit, answer: Answer) -> None:
+        """Count what an answer took; the log says what all answers to a request did."""
+        self.metrics.read_sec.observe(answer.read_sec)
+        self.metrics.model_sec.observe(answer.model_sec)
+        visit.read_sec = (visit.read_sec or 0.0) + answer.read_sec
+        visit.model_sec = (visit.model_sec or 0.0) + answer.model_sec
 
     def categories(self, prediction: Prediction) -> list[dict[str, Any]]:
         """The best classes, as all interfaces write them."""
         _, scores, class_ids = prediction.plain()
         return [
-            {"id": class_id, "name": class_name(class_id, self.service.session.class_names), "score": score}
+            {"id": class_id, "name": class_name(class_id, self.model.class_names), "score": score}
             for class_id, score in zip(class_ids, scores, strict=True)
         ]
-
-
-def note(visit: Visit, answer: Answer) -> None:
-    """Add what an answer took to what the log says."""
-    visit.read_sec = (visit.read_sec or 0.0) + answer.read_sec
-    visit.model_sec = (visit.model_sec or 0.0) + answer.model_sec
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:

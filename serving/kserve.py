@@ -46,11 +46,10 @@ class Asked(NamedTuple):
 
 def kserve_routes(house: House) -> APIRouter:
     router = APIRouter(tags=["KServe v2"])
-    session, model_path = house.service.session, f"/v2/models/{house.model_name}"
-    side = getattr(session.config, session.mode).target_size
-    outputs = [("probabilities", session.config.model.num_classes), ("features", -1)]
+    model_path, side = f"/v2/models/{house.model.name}", house.model.side
+    outputs = [("probabilities", house.model.num_classes), ("features", -1)]
     metadata = {
-        "name": house.model_name,
+        "name": house.model.name,
         "versions": [VERSION],
         "platform": PLATFORM,
         "inputs": [{"name": "frames", "datatype": "UINT8", "shape": [-1, -1, 3, side, side]}],
@@ -78,7 +77,7 @@ def kserve_routes(house: House) -> APIRouter:
             async with reading:
                 asked = await run_in_threadpool(read_request, path, length, side)
             classified = await unless_gone(request, house.service.classify_frames(asked.clips))
-        return infer_response(house.model_name, asked, classified)
+        return infer_response(house.model.name, asked, classified)
 
     return router
 
@@ -103,7 +102,7 @@ def add_health(router: APIRouter, house: House, model_path: str) -> None:
     @router.get(f"{model_path}/ready", summary="Whether the model takes requests")
     @router.get(f"{model_path}/versions/{VERSION}/ready", include_in_schema=False)
     async def model_ready() -> JSONResponse:
-        return ready(name=house.model_name)
+        return ready(name=house.model.name)
 
 
 def header_length(request: Request) -> int | None:

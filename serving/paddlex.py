@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from serving.house import House, note, unless_gone
+from serving.house import House, unless_gone
 from serving.json_bodies import LongText, decode_base64, read_json_body
 from serving.plain import Category
 from serving.refusals import Refusal
@@ -77,7 +77,7 @@ def paddlex_routes(house: House) -> APIRouter:
         async with contextlib.AsyncExitStack() as stack:
             path = await house.take_in(request, stack, receive)
             answer = await unless_gone(request, house.service.classify(path, top_k))
-        note(request.state.visit, answer)
+        house.note(request.state.visit, answer)
         result = {"categories": house.categories(answer.prediction)}
         return JSONResponse({
             "logId": request.state.visit.id, "errorCode": 0, "errorMsg": "Success", "result": result

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from serving.house import House, note, unless_gone
+from serving.house import House, unless_gone
 from serving.refusals import Refusal
 from serving.service import WindowAnswer
 
@@ -119,11 +119,11 @@ def checked_stride(window_sec: float | None, stride_sec: float | None) -> float 
 
 def whole_answer(house: House, request: Request, answer: Any) -> dict[str, Any]:
     visit = request.state.visit
-    note(visit, answer)
+    house.note(visit, answer)
     timing = {"upload_sec": visit.upload_sec, "read_sec": answer.read_sec, "model_sec": answer.model_sec}
     content = {
         "id": visit.id,
-        "model": house.model_name,
+        "model": house.model.name,
         "categories": house.categories(answer.prediction),
         "timing": {name: round(seconds, 4) for name, seconds in timing.items()},
     }
@@ -135,11 +135,11 @@ async def timeline_lines(
 ) -> AsyncIterator[str]:
     """A line for each window, and one that says how it ended."""
     visit, num_windows = request.state.visit, 0
-    end = {"id": visit.id, "model": house.model_name, "is_complete": True}
+    end = {"id": visit.id, "model": house.model.name, "is_complete": True}
     try:
         while window is not None:
             num_windows += 1
-            note(visit, window.answer)
+            house.note(visit, window.answer)
             yield json_line({
                 "start_sec": round(window.start_sec, 3),
                 "end_sec": round(window.end_sec, 3),

@@ -106,7 +106,10 @@ class Server(uvicorn.Server):
         self._stopped_sec = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # another has begun to listen there since `listen`
+            raise cannot_listen(self._address, error) from error
         logger.info("[SERVE] ready at %s; Ctrl-C stops it", self._address)
 
     async def on_tick(self, counter: int) -> bool:
@@ -131,15 +134,17 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: it cannot be had; the message says what to do.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)  # of TCP by name: asyncio sends small parts at once only then
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except OSError as error:
-        raise OSError(
-            f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port or --host"
-        ) from error
+        raise cannot_listen(f"{host}:{port}", error) from error
     return found
+
+
+def cannot_listen(address: str, error: OSError) -> OSError:
+    return OSError(f"{address}: cannot listen there ({error.strerror}); choose another --port or --host")
 
 
 def most_connections() -> int:

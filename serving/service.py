@@ -4,9 +4,9 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import paddle
@@ -15,15 +15,16 @@ from PIL import Image
 from evaluation.predictions import Prediction, sort_classes
 from inference.cam import class_maps
 from inference.engines.eager import EagerPaddle
-from inference.engines.engine import Classified
+from inference.engines.engine import Classified, Engine
 from inference.pictures import heated
-from inference.session import Session
 from serving.batching import Batcher
 from serving.decoders import Decoders
 from serving.limits import Limits
 from serving.refusals import Refusal
 
 JPEG_QUALITY = 85
+
+Result = TypeVar("Result")
 
 
 class Pictures(NamedTuple):
@@ -51,24 +52,32 @@ class WindowAnswer(NamedTuple):
     answer: Answer
 
 
+class ClipShape(NamedTuple):
+    """What a clip's pixels are made of, view after view."""
+
+    num_views: int
+    """Of a video: clips x crops."""
+    num_crops: int
+    """Of a window, which is one clip."""
+    seglen: int
+    """Frames of a segment."""
+
+
 class Service:
     """Decoders and an engine that work for many requests at once.
 
     Args:
-        session: with its engine; nobody else uses it.
-        num_views, seglen: of a video, see `ClipReader`; a segment's frames.
-        num_crops: views of a window.
+        engine: that of the batcher; heat maps are made of it, if it is one that has them.
+        shape: how many frames and views a video comes as.
     """
 
-    def __init__(
-        self, session: Session, decoders: Decoders, batcher: Batcher, limits: Limits, num_views: int, num_crops: int
-    ):
-        self.session = session
+    def __init__(self, engine: Engine, decoders: Decoders, batcher: Batcher, limits: Limits, shape: "ClipShape"):
         self.decoders = decoders
-        self.limits = limits
-        self.has_heat_maps = isinstance(session.engine, EagerPaddle)
         self.batcher = batcher
-        self._num_views, self._num_crops = num_views, num_crops
+        self.limits = limits
+        self.has_heat_maps = isinstance(engine, EagerPaddle)
+        self._engine = engine
+        self._shape = shape
 
     async def classify(self, path: Path, top_k: int, wants_pictures: bool = False) -> Answer:
         """What the model says of a whole video.
@@ -94,7 +103,7 @@ class Service:
                 if window is None:
                     return
                 read_sec = time.monotonic() - begun_sec
-                answer = await self._in_time(self._answer(window.pixels, self._num_crops, top_k, read_sec))
+                answer = await self._in_time(self._answer(window.pixels, self._shape.num_crops, top_k, read_sec))
                 yield WindowAnswer(window.start_sec, window.end_sec, answer)
         finally:
             await windows.aclose()
@@ -110,10 +119,10 @@ class Service:
 
     async def _classify(self, path: Path, top_k: int, wants_pictures: bool) -> Answer:
         clip = await self.decoders.clip(path)
-        answer = await self._answer(clip.pixels, self._num_views, top_k, clip.read_sec)
+        answer = await self._answer(clip.pixels, self._shape.num_views, top_k, clip.read_sec)
         if not wants_pictures:
             return answer
-        frames = clip.pixels[: len(clip.pixels) // self._num_views]
+        frames = clip.pixels[: len(clip.pixels) // self._shape.num_views]
         return answer._replace(pictures=await self._pictures(frames, int(answer.prediction.class_ids[0])))
 
     async def _answer(self, pixels: np.ndarray, num_views: int, top_k: int, read_sec: float) -> Answer:
@@ -125,17 +134,17 @@ class Service:
 
     async def _pictures(self, frames: np.ndarray, class_id: int) -> Pictures:
         """Those of a clip, uint8 (T, 3, H, W)."""
-        shown = frames[:: self.session.config.model.seglen].transpose(0, 2, 3, 1)
+        shown = frames[:: self._shape.seglen].transpose(0, 2, 3, 1)
         heat_maps = None
         if self.has_heat_maps:
-            model = self.session.engine.model
+            model = self._engine.model
             maps = await self.batcher.run(
                 lambda: class_maps(model, paddle.to_tensor(frames[None]), [class_id])[0].numpy()
             )
             heat_maps = await asyncio.to_thread(_data_urls, heated(shown, maps))
         return Pictures(await asyncio.to_thread(_data_urls, shown), heat_maps)
 
-    async def _in_time(self, work):
+    async def _in_time(self, work: Awaitable[Result]) -> Result:
         try:
             return await asyncio.wait_for(work, self.limits.timeout_sec)
         except asyncio.TimeoutError:

@@ -95,7 +95,7 @@ class Uploads:
         return sink.num_bytes
 
     async def receive_body(self, request: Request, path: Path, max_bytes: int) -> int:
-        """Write a request's body to a path, whatever it is; see `receive_video`."""
+        """Write a request's body, whatever it is, to a path; see `receive_video`."""
         with path.open("wb") as file:
             sink = _Sink(file, max_bytes)
             async for chunk in self._chunks(request, max_bytes):
@@ -109,7 +109,7 @@ class Uploads:
         part = _FilePart(sink)
         try:
             parser = MultipartParser(boundary, part.callbacks())
-            async for chunk in self._chunks(request, self.max_bytes + SPARE_BYTES):
+            async for chunk in self._chunks(request, self.max_bytes, SPARE_BYTES):
                 parser.write(chunk)
             parser.finalize()
         except FormParserError as error:
@@ -117,13 +117,13 @@ class Uploads:
         if not part.is_whole:
             raise Refusal(400, "the multipart body ends in its middle")
 
-    async def _chunks(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-        """The body as it comes, within its limits."""
+    async def _chunks(self, request: Request, max_bytes: int, spare_bytes: int = 0) -> AsyncIterator[bytes]:
+        """The body as it comes, within its limits; what is spare is not told."""
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise Refusal(415, "the body is compressed: send it as it is")
         announced = int(request.headers.get("content-length", 0))
-        if announced > max_bytes:
-            raise too_large(self.max_bytes)
+        if announced > max_bytes + spare_bytes:
+            raise too_large(max_bytes)
         if announced > shutil.disk_usage(self.folder).free:
             raise Refusal(507, "the server's disk is full", AGAIN_SEC)
         end_sec, num_bytes, stream = time.monotonic() + self._upload_sec, 0, request.stream()
@@ -136,8 +136,8 @@ class Uploads:
             if not chunk:
                 return
             num_bytes += len(chunk)
-            if num_bytes > max_bytes:
-                raise too_large(self.max_bytes)
+            if num_bytes > max_bytes + spare_bytes:
+                raise too_large(max_bytes)
             yield chunk
 
 

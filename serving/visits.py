@@ -98,7 +98,7 @@ class Watched:
                 await refused(visit, refusal)(scope, receive, send_with_headers)
         finally:
             visit.total_sec = time.monotonic() - visit.begun_sec
-            self._count(visit)
+            self._metrics.requests.labels(visit.interface, str(visit.status)).inc()
             say(visit.line())
 
     def _lets_in(self, path: str, headers: Headers) -> bool:
@@ -106,16 +106,6 @@ class Watched:
             return True
         kind, _, token = headers.get("authorization", "").partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token.encode())
-
-    def _count(self, visit: Visit) -> None:
-        self._metrics.requests.labels(visit.interface, str(visit.status)).inc()
-        for seconds, histogram in (
-            (visit.upload_sec, self._metrics.upload_sec),
-            (visit.read_sec, self._metrics.read_sec),
-            (visit.model_sec, self._metrics.model_sec),
-        ):
-            if seconds is not None:
-                histogram.observe(seconds)
 
 
 def refused(visit: Visit, refusal: Refusal) -> JSONResponse:

@@ -88,7 +88,7 @@ def test_an_error_is_one_line_and_the_next_video_works(width, open_page, server,
     (tmp_path / "notes.txt").write_text("no video")
     server.refusals = [
         (422, {"id": "e42", "error": "The file is <b>no</b> video."}, {}),
-        (429, {"id": "e43", "error": "Too much is waiting."}, {"Retry-After": "7"}),
+        (429, {"id": "e43", "error": "64 requests are waiting already"}, {"Retry-After": "7"}),
         (503, "a proxy's own page", {}),
     ]
     page = open_page(width)
@@ -97,7 +97,9 @@ def test_an_error_is_one_line_and_the_next_video_works(width, open_page, server,
     assert server.posts[0][1]["Content-Type"] == "application/octet-stream"
     expect(page.locator("#answer")).to_be_hidden()
     choose(page, clip)
-    expect(page.get_by_role("alert")).to_have_text("Too much is waiting. Worth trying again in 7 s. (request e43)")
+    expect(page.get_by_role("alert")).to_have_text(
+        "64 requests are waiting already (worth trying again in 7 s) (request e43)"
+    )
     page.get_by_role("button", name="Classify it again").click()
     expect(page.get_by_role("alert")).to_contain_text("status 503")
     choose(page, clip)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from hostile.served import ASSET, address, look, model_flags, problems_of_log, s
 from hostile.wire import connected, head, receive, request, send, talk
 from serve_process import ServeProcess
 from serving.kserve import read_request
+from serving.server import listen
 
 INFER = "/v2/models/TSN/infer"
 TENSOR = {"name": "frames", "datatype": "UINT8", "shape": [1, 1, 3, SIDE, SIDE], "data": [0] * 3 * SIDE * SIDE}
@@ -108,3 +110,9 @@ def test_a_client_that_takes_no_answer_does_not_keep_the_server_from_ending(flag
         time.sleep(0.5)
         assert server.ask("/health").status == 200
         assert stop(server) == 0 and not problems_of_log(server.log())
+
+
+def test_small_answers_do_not_wait_for_the_clients_acknowledgement():
+    """asyncio sets TCP_NODELAY where the socket says that it is TCP; else each second request takes 40 ms more."""
+    with listen("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
