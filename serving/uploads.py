@@ -25,6 +25,7 @@ RAW_TYPES = ("video/", "application/octet-stream", "application/mp4", "image/gif
 """Beginnings of the types of a raw video; the last is what curl calls any file."""
 MULTIPART = "multipart/form-data"
 MOST_HEADER_BYTES = 8 << 10  # of a part's headers
+MOST_PARTS = 1000  # each costs time in which no other request is heard
 
 
 class Uploads:
@@ -162,7 +163,7 @@ class _FilePart:
     def __init__(self, sink: _Sink):
         self._sink = sink
         self._field = self._value = b""
-        self._header_bytes = 0
+        self._header_bytes = self._num_parts = 0
         self._is_file = self._was_file = False
         self.is_whole = False
         """Whether the last boundary has come."""
@@ -180,6 +181,9 @@ class _FilePart:
 
     def _begin(self) -> None:
         self._header_bytes = 0
+        self._num_parts += 1
+        if self._num_parts > MOST_PARTS:
+            raise Refusal(400, f"the multipart body has more than {MOST_PARTS} parts")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._count(end - start)

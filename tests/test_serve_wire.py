@@ -81,6 +81,13 @@ def test_a_flood_of_connections_leaves_descriptors_for_those_inside(server):
         assert server.ask("/health").status == 200
 
 
+def test_more_parts_than_a_form_has_are_refused(server):
+    field = b'--x\r\nContent-Disposition: form-data; name="y"\r\n\r\n1\r\n'
+    content_type = {"Content-Type": "multipart/form-data; boundary=x"}
+    for number, status in ((1000, 422), (1001, 400)):
+        assert server.ask("/classify", field * number + b"--x--\r\n", content_type).status == status
+
+
 def test_a_boundary_of_thousands_of_letters_is_none(server):
     content_type = {"Content-Type": f"multipart/form-data; boundary={'x' * 20_000}"}
     reply = server.ask("/classify", b"x", content_type)

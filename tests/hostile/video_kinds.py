@@ -117,11 +117,21 @@ def part_headers(rng: Random, target: Target) -> tuple:
     return "/classify", rng.choice([body, multipart(clip, "x" * 10_000)]), {"content_type": MULTIPART}
 
 
-@posts("tens of thousands of parts", "422", "200")
-def many_parts(rng: Random, target: Target) -> tuple:
+def parts(rng: Random, target: Target, number: int) -> tuple:
+    """So many fields, and perhaps a file behind them."""
     field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n'.encode()
     last = rng.choice([f"--{BOUNDARY}--\r\n".encode(), multipart(rng.choice(target.videos.good))])
-    return "/classify", field * rng.choice([20, 20_000]) + last, {"content_type": MULTIPART}
+    return "/classify", field * number + last, {"content_type": MULTIPART}
+
+
+@posts("hundreds of parts", "422", "200")
+def hundreds_of_parts(rng: Random, target: Target) -> tuple:
+    return parts(rng, target, rng.randint(1, 999))
+
+
+@posts("thousands of parts", "400")
+def thousands_of_parts(rng: Random, target: Target) -> tuple:
+    return parts(rng, target, rng.choice([1001, 20_000, 100_000]))
 
 
 @posts("a second file behind the first", "200")
