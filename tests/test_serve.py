@@ -187,6 +187,7 @@ def test_each_request_leaves_one_line(server, expected):
     content = next(iter(expected)).read_bytes()
     server.ask("/classify", content, {"X-Request-Id": "line-1"})
     server.ask("/classify?topk=1", b"text", {"X-Request-Id": "line-2"})
+    wait_for(lambda: "line-2" in [one["id"] for one in server.requests()])  # it follows the answer
     (done,), (refused,) = ([one for one in server.requests() if one["id"] == f"line-{number}"] for number in (1, 2))
     assert done["status"] == 200 and done["num_bytes"] == len(content) and done["path"] == "/classify"
     assert min(done["upload_sec"], done["read_sec"], done["model_sec"]) > 0 and "reason" not in done
