@@ -13,7 +13,7 @@ from evaluation.predictions import Prediction, class_name
 from serving.addresses import Fetcher
 from serving.doors import Doors
 from serving.metrics import Metrics
-from serving.service import Answer, Service
+from serving.service import Service
 from serving.uploads import Uploads
 from serving.visits import Visit
 
@@ -67,12 +67,13 @@ class House(NamedTuple):
         stack.enter_context(self.doors.inside())
         return path
 
-    def note(self, visit: Visit, answer: Answer) -> None:
-        """Count what an answer took; the log says what all answers to a request did."""
-        self.metrics.read_sec.observe(answer.read_sec)
-        self.metrics.model_sec.observe(answer.model_sec)
-        visit.read_sec = (visit.read_sec or 0.0) + answer.read_sec
-        visit.model_sec = (visit.model_sec or 0.0) + answer.model_sec
+    def note(self, visit: Visit, read_sec: float | None, model_sec: float) -> None:
+        """Count what an answer took; the log says what all answers to a request did. None: nothing was decoded."""
+        if read_sec is not None:
+            self.metrics.read_sec.observe(read_sec)
+            visit.read_sec = (visit.read_sec or 0.0) + read_sec
+        self.metrics.model_sec.observe(model_sec)
+        visit.model_sec = (visit.model_sec or 0.0) + model_sec
 
     def categories(self, prediction: Prediction) -> list[dict[str, Any]]:
         """The best classes, as all interfaces write them."""

@@ -6,6 +6,7 @@ The binary tensor extension is spoken too. Source: kserve/open-inference-protoco
 import asyncio
 import contextlib
 import json
+import time
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ VERSION = "1"
 MOST_JSON_BYTES = 32 << 20  # numbers as text take twenty times their memory once they are read; binary ones do not
 MOST_READERS = 2  # requests whose JSON is in memory as numbers, some 350 MB each
 MOST_CLIPS = 64
-MOST_FRAMES = 1024  # of a clip
+MOST_FRAMES = 512  # of all clips together: the engine is not interrupted
 MOST_DIGITS = 18  # of a number of bytes
 HEADER_LENGTH = "inference-header-content-length"
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can say it, UTF-8 cannot
@@ -76,7 +77,9 @@ def kserve_routes(house: House) -> APIRouter:
             path = await house.take_in(request, stack, receive)
             async with reading:
                 asked = await run_in_threadpool(read_request, path, length, side)
+            begun_sec = time.monotonic()
             classified = await unless_gone(request, house.service.classify_frames(asked.clips))
+        house.note(request.state.visit, None, time.monotonic() - begun_sec)
         return infer_response(house.model.name, asked, classified)
 
     return router
@@ -145,8 +148,8 @@ def _clips(tensor: dict[str, Any], binary: np.ndarray, side: int) -> np.ndarray:
     shape = tensor.get("shape")
     if not fits(shape, list[int]) or len(shape) != 5 or shape[2:] != [3, side, side] or min(shape) < 1:
         raise Refusal(400, f"the shape of frames has to be [clips, frames, 3, {side}, {side}]")
-    if shape[0] > MOST_CLIPS or shape[1] > MOST_FRAMES:
-        raise Refusal(413, f"at most {MOST_CLIPS} clips of {MOST_FRAMES} frames are taken at once")
+    if shape[0] > MOST_CLIPS or shape[0] * shape[1] > MOST_FRAMES:
+        raise Refusal(413, f"at most {MOST_CLIPS} clips, and {MOST_FRAMES} frames in all, are taken at once")
     size, parameters = int(np.prod(shape)), tensor.get("parameters") or {}
     if "data" not in tensor:
         if not fits(parameters, dict) or parameters.get("binary_data_size") != len(binary) or len(binary) != size:

@@ -77,7 +77,7 @@ def paddlex_routes(house: House) -> APIRouter:
         async with contextlib.AsyncExitStack() as stack:
             path = await house.take_in(request, stack, receive)
             answer = await unless_gone(request, house.service.classify(path, top_k))
-        house.note(request.state.visit, answer)
+        house.note(request.state.visit, answer.read_sec, answer.model_sec)
         result = {"categories": house.categories(answer.prediction)}
         return JSONResponse({
             "logId": request.state.visit.id, "errorCode": 0, "errorMsg": "Success", "result": result

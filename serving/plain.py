@@ -119,7 +119,7 @@ def checked_stride(window_sec: float | None, stride_sec: float | None) -> float 
 
 def whole_answer(house: House, request: Request, answer: Any) -> dict[str, Any]:
     visit = request.state.visit
-    house.note(visit, answer)
+    house.note(visit, answer.read_sec, answer.model_sec)
     timing = {"upload_sec": visit.upload_sec, "read_sec": answer.read_sec, "model_sec": answer.model_sec}
     content = {
         "id": visit.id,
@@ -139,7 +139,7 @@ async def timeline_lines(
     try:
         while window is not None:
             num_windows += 1
-            house.note(visit, window.answer)
+            house.note(visit, window.answer.read_sec, window.answer.model_sec)
             yield json_line({
                 "start_sec": round(window.start_sec, 3),
                 "end_sec": round(window.end_sec, 3),

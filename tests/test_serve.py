@@ -235,6 +235,7 @@ def test_the_open_inference_protocol_is_spoken(server, expected):
         ({"shape": [1, 3, 3, SIDE, SIDE + 1]}, 400),
         ({"shape": [-1, 3, 3, SIDE, SIDE]}, 400),
         ({"shape": [1 << 40, 1, 3, SIDE, SIDE]}, 413),
+        ({"shape": [2, 257, 3, SIDE, SIDE]}, 413),
         ({"shape": [1, 2, 3, SIDE, SIDE]}, 400),
         ({"datatype": "FP32"}, 400),
         ({"name": "video"}, 400),
