@@ -6,8 +6,8 @@ The binary tensor extension is spoken too. Source: kserve/open-inference-protoco
 import asyncio
 import contextlib
 import json
-import time
 import re
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
