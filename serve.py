@@ -28,6 +28,7 @@ from inference.choice import add_engine, wish_of
 from inference.session import begin_session, describe_protocol
 from serving.addresses import Fetcher
 from serving.build import Settings, build_house, check_config
+from serving.house import House
 from serving.limits import add_limits, limits_of
 from serving.server import listen, serve
 
@@ -73,6 +74,14 @@ def main(argv: list[str] | None = None) -> None:
     token = args.token or os.environ.get(TOKEN) or None
     settings = settings_of(args, token)
     bound = listen(args.host, args.port)  # before the model is loaded: a port that is taken shows at once
+    house = open_house(args, settings)
+    if token is None and args.host not in ("127.0.0.1", "localhost", "::1"):
+        logger.warning("[SERVE] anybody who reaches %s may use this server; --token or %s is a lock", args.host, TOKEN)
+    serve(house, token, bound)
+
+
+def open_house(args: argparse.Namespace, settings: Settings) -> House:
+    """The server's parts, with the model that the flags name; its engine's threads run."""
     flags = {"MODEL.name": args.model_name, "TRAIN.use_gpu": args.use_gpu}
     opening = begin_session(args.weights, args.config, args.overrides, flags=flags, wish=wish_of(args))
     if opening.ranks.num_ranks > 1:
@@ -81,9 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     session = opening.open(MANY_REQUESTS, needs_layers=args.cam)
     reader = build_reader(session.config, "infer", [])
     logger.info("[SERVE] %s", describe_protocol(reader, session.protocol(reader)))
-    if token is None and args.host not in ("127.0.0.1", "localhost", "::1"):
-        logger.warning("[SERVE] anybody who reaches %s may use this server; --token or %s is a lock", args.host, TOKEN)
-    serve(build_house(session, settings), token, bound)
+    return build_house(session, settings)
 
 
 def settings_of(args: argparse.Namespace, token: str | None) -> Settings:

@@ -44,11 +44,20 @@ class ServeProcess:
         port: 0 takes any that is free.
         script: another beginning of serve.py.
         temp_dir: another folder for the videos.
+        token: what the server asks for; `ask` brings it.
     """
 
     def __init__(
-        self, flags: Iterable[str], folder: Path, port: int = 0, script: str = "serve.py", temp_dir: Path | None = None
+        self,
+        flags: Iterable[str],
+        folder: Path,
+        port: int = 0,
+        script: str = "serve.py",
+        temp_dir: Path | None = None,
+        token: str | None = None,
     ):
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        flags = [*flags, f"--token={token}"] if token else flags
         self.temp_dir = temp_dir or folder / "under way"
         self._log = folder / "serve.log"
         command = [sys.executable, script, f"--port={port}", f"--temp_dir={self.temp_dir}", *flags]
@@ -106,7 +115,7 @@ class ServeProcess:
         """The answer to one request, on a connection of its own; a body of bytes, a file or an iterable of chunks."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_SEC)
         try:
-            connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
+            connection.request(method or ("GET" if body is None else "POST"), path, body, self._headers | (headers or {}))
             answer = connection.getresponse()
             return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:

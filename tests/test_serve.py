@@ -1,10 +1,9 @@
 """serve.py from the outside: what each interface answers, and that it is what infer.py says."""
 
+import asyncio
 import base64
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -15,11 +14,12 @@ import numpy as np
 import pytest
 
 import infer
+import serve
 from conftest import NUM_CLASSES, SIDE, SMALL_MODEL, class_frames, write_random_weights, write_video
 from serve_process import ROOT, ServeProcess, multipart
+from serving.service import Answer
 
 NAMES = ["walking", "骑车", "class <b>"]
-STOP_SEC = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +45,28 @@ def expected(flags, small_set, tmp_path_factory) -> dict[Path, list[dict]]:
     return {small_set / one.path: categories(*one.plain()[1:]) for one in found}
 
 
-@pytest.mark.parametrize(
-    ("engine", "package"), [("openvino", "openvino"), ("onnxruntime", "onnxruntime"), ("paddle", "paddle")]
-)
-def test_every_engine_answers_as_it_does_for_infer_to_the_bit(flags, small_set, tmp_path, engine, package):
-    pytest.importorskip(package)
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "paddle"])
+def test_every_engine_answers_as_it_does_for_infer_to_the_bit(flags, small_set, tmp_path, engine):
     flags = [*flags, f"--engine={engine}"]
     listed = [f"--filelist={small_set / 'infer.list'}", "--batch_size=1", "-o", "INFER.num_reader_threads=0"]
     predictions = infer.main([*flags, *listed, f"--save_dir={tmp_path}"])
-    with ServeProcess([*flags, "--workers=1"], tmp_path) as server:
-        for one in predictions:
-            reply = server.ask("/classify?topk=3", (small_set / one.path).read_bytes())
-            assert reply.json["categories"] == categories(*one.plain()[1:])
-        assert server.ask("/about").json["has_heat_maps"] is False
-        assert (
-            server.ask("/classify?pictures=true", (small_set / one.path).read_bytes()).json["pictures"]["heat_maps"]
-            is None
-        )
+    args = serve.build_parser().parse_args([*flags, "--workers=1", f"--temp_dir={tmp_path}"])
+    house = serve.open_house(args, serve.settings_of(args, None))
+
+    async def answers() -> list[Answer]:
+        await house.service.decoders.start()
+        try:
+            return [await house.service.classify(small_set / one.path, 3, True) for one in predictions]
+        finally:
+            await house.service.decoders.stop()
+
+    try:
+        for answer, one in zip(asyncio.run(answers()), predictions, strict=True):
+            assert house.categories(answer.prediction) == categories(*one.plain()[1:])
+            assert len(answer.pictures.frames) == 3 and answer.pictures.heat_maps is None
+    finally:
+        house.service.batcher.close()
+        house.uploads.close()
 
 
 def categories(scores: list[float], class_ids: list[int]) -> list[dict]:
@@ -273,143 +278,22 @@ def test_pictures_are_what_the_model_saw(server, expected):
             assert kind == "data:image/jpeg;base64" and base64.b64decode(data).startswith(b"\xff\xd8")
 
 
-def test_a_token_is_asked_for(flags, tmp_path):
-    with ServeProcess([*flags, "--workers=1", "--token=s3cret"], tmp_path) as server:
-        for path in ("/", "/about", "/health", "/v2/health/ready", "/docs", "/openapi.json"):
-            assert server.ask(path).status == 200, path
-        assert server.ask("/about").json["needs_token"] is True
-        for path in ("/metrics", "/v2/models/TSN", "/nothing"):
-            assert server.ask(path).status == 401, path
-        for given in ("", "Bearer", "Bearer s3cre", "Bearer s3cret1", "Basic s3cret", "s3cret", "Bearer \xe9"):
-            reply = server.ask("/classify", b"x" * 5000, {"Authorization": given})
-            assert reply.status == 401 and reply.headers["www-authenticate"] == "Bearer", given
-        assert server.ask("/video-classification", b"{}").json["errorCode"] == 401
-        assert server.ask("/classify", b"no video", {"Authorization": "bearer s3cret"}).status == 422
-
-
-class Stopped:
-    """The decoders of a server do nothing meanwhile: whoever needs one waits."""
-
-    def __init__(self, server: ServeProcess):
-        self._server = server
-
-    def __enter__(self) -> None:
-        for pid in self._server.decoders():
-            os.kill(pid, signal.SIGSTOP)
-
-    def __exit__(self, *exception: object) -> None:
-        for pid in self._server.decoders():
-            os.kill(pid, signal.SIGCONT)
-
-
-def test_limits_are_kept(flags, expected, tmp_path):
-    content = next(iter(expected)).read_bytes()
-    long = write_video(tmp_path / "long.mp4", class_frames(0, np.random.default_rng(0), 60), crf=20).read_bytes()
-    wide = write_video(tmp_path / "wide.mp4", np.zeros((2, 64, 240, 3), np.uint8)).read_bytes()
-    limits = [
-        "--max_mb=0.2",
-        "--max_video_sec=1",
-        "--max_pixels=12000",
-        "--queue=2",
-        "--timeout_sec=2",
-        "--read_sec=1",
-    ]
-    with ServeProcess([*flags, *limits, "--workers=1"], tmp_path) as server:
-        large = bytes(250_000)
-        for body, headers in ((large, {}), (iter([large]), {}), multipart(large)):
-            reply = server.ask("/classify", body, headers)
-            assert reply.status == 413 and "0.2 MB" in reply.json["error"]
-        encoded = json.dumps({"video": base64.b64encode(large).decode()}).encode()
-        assert server.ask("/video-classification", encoded).status in (413, 422)
-        assert "longer than 1 s" in server.ask("/classify", long).json["error"]
-        assert "larger than 12000 pixels" in server.ask("/classify", wide).json["error"]
-        assert "longer than 1 s" in server.ask("/classify?window_sec=1", long).json["error"]
-        assert server.ask("/classify", content).status == 200
-        with Stopped(server), ThreadPoolExecutor(2) as pool:
-            waiting = [pool.submit(server.ask, "/classify", content) for _ in range(2)]
-            wait_for(lambda: server.metric("tsn_queue") == 2)
-            reply = server.ask("/classify", content)
-            assert reply.status == 429 and int(reply.headers["retry-after"]) >= 1
-            statuses = sorted(one.result().status for one in waiting)
-        assert statuses == [504, 504]
-        assert server.ask("/classify", content).status == 200 and not server.files()
-
-
-def test_a_decoder_that_hangs_or_dies_costs_its_own_request(flags, expected, tmp_path):
-    video, best = next(iter(expected.items()))
-    with ServeProcess([*flags, "--workers=2", "--read_sec=1"], tmp_path) as server:
-        first, second = server.decoders()
-        os.kill(first, signal.SIGSTOP)
-        os.kill(second, signal.SIGSTOP)
-        with ThreadPoolExecutor(2) as pool:
-            waiting = [pool.submit(server.ask, "/classify", video.read_bytes()) for _ in range(2)]
-            wait_for(lambda: server.metric("tsn_queue") == 2)
-            os.kill(second, signal.SIGKILL)
-            replies = sorted((one.result() for one in waiting), key=lambda reply: reply.status)
-        assert [reply.status for reply in replies] == [422, 503]
-        assert "takes longer than 1 s" in replies[0].json["error"]
-        assert "SIGKILL" in replies[1].json["error"] and replies[1].headers["retry-after"] == "1"
-        for _ in range(4):
-            assert server.ask("/classify", video.read_bytes()).json["categories"] == best
-        assert not {first, second} & set(server.decoders()) and server.metric("tsn_decoders_lost") == 2
-
-
-def test_a_signal_lets_those_inside_be_answered(flags, expected, tmp_path):
-    video, best = next(iter(expected.items()))
-    with ServeProcess([*flags, "--workers=1"], tmp_path) as server, ThreadPoolExecutor(1) as pool:
-        with Stopped(server):
-            inside = pool.submit(server.ask, "/classify", video.read_bytes())
-            wait_for(lambda: server.metric("tsn_queue") == 1)
-            server.process.send_signal(signal.SIGTERM)
-            wait_for(lambda: server.ask("/v2/health/ready").status == 503)
-            late = server.ask("/classify", video.read_bytes())
-            assert late.status == 503 and "shutting down" in late.json["error"] and late.headers["retry-after"] == "5"
-        assert inside.result().json["categories"] == best
-        assert server.process.wait(STOP_SEC) == 0 and "Traceback" not in server.log()
-        assert not list(server.temp_dir.iterdir())
-
-
-def test_a_client_that_leaves_makes_room(flags, expected, tmp_path):
-    import socket
-
-    content = next(iter(expected)).read_bytes()
-    with ServeProcess([*flags, "--workers=1", "--queue=1"], tmp_path) as server:
-        with Stopped(server):
-            with socket.create_connection((server.host, server.port)) as client:
-                head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
-                client.sendall(head.encode() + content)
-                wait_for(lambda: server.metric("tsn_queue") == 1)
-            wait_for(lambda: server.metric("tsn_queue") == 0)
-        assert server.ask("/classify", content).status == 200
-        wait_for(lambda: len([one for one in server.requests() if one["path"] == "/classify"]) == 2)
-        assert [one["status"] for one in server.requests() if one["path"] == "/classify"] == [499, 200]
-
-
-def wait_for(is_so) -> None:
-    """Wait until something is so; fail after a minute."""
-    waited = threading.Event()
-    for _ in range(1200):
-        if is_so():
-            return
-        waited.wait(0.05)
-    raise AssertionError("it never came to be")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["-o", "MODEL.format=pkl"], "serve.py takes videos, but MODEL.format is pkl"),
         (["-o", "MODEL.decoder=opencv"], "MODEL.decoder is opencv, which keeps no limits"),
-        (["--port=70000"], "argument --port: 70000 is too large"),
         (["--host=no.such.host.invalid"], "cannot listen there"),
         (["--temp_dir=/proc/nowhere"], "choose another --temp_dir"),
         (["--weights=nowhere"], "nowhere"),
+        (["--allow_urls", "10.0.0.1"], "'10.0.0.1' is no host to allow"),
+        (["--cam", "--engine=openvino"], "heat maps need the model's layers"),
     ],
 )
-def test_mistakes_are_one_line(flags, arguments, message):
-    command = [sys.executable, "serve.py", "--port=0", *flags, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+def test_mistakes_are_told(flags, arguments, message):
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
+        serve.main(["--port=0", *flags, *arguments])
+    assert "engine" not in [thread.name for thread in threading.enumerate()], "no thread keeps the process"
 
 
 def test_a_port_that_is_taken_is_said_at_once(server, flags):
