@@ -71,7 +71,7 @@ class Service:
         shape: how many frames and views a video comes as.
     """
 
-    def __init__(self, engine: Engine, decoders: Decoders, batcher: Batcher, limits: Limits, shape: "ClipShape"):
+    def __init__(self, engine: Engine, decoders: Decoders, batcher: Batcher, limits: Limits, shape: ClipShape):
         self.decoders = decoders
         self.batcher = batcher
         self.limits = limits
