@@ -90,7 +90,9 @@ def open_house(args: argparse.Namespace, settings: Settings) -> House:
     session = opening.open(MANY_REQUESTS, needs_layers=args.cam)
     reader = build_reader(session.config, "infer", [])
     logger.info("[SERVE] %s", describe_protocol(reader, session.protocol(reader)))
-    return build_house(session, settings)
+    # where many clips share the cores, a stream each, one that comes alone is sooner done by all of them
+    lone = opening.open(MANY_REQUESTS, one_by_one=True).engine if session.engine.in_flight > 1 else None
+    return build_house(session, settings, lone)
 
 
 def settings_of(args: argparse.Namespace, token: str | None) -> Settings:

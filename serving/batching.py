@@ -20,21 +20,29 @@ class Batcher:
     """Runs an engine in threads of its own, as many as it wants batches in flight.
 
     Args:
-        engine: not used by anybody else meanwhile.
+        engine: for many clips; not used by anybody else meanwhile.
+        lone_engine: the same model for a clip that comes alone, which all threads compute; None: there is none.
         max_clips: clips of a batch, at most.
         max_frames: see `inference.predict.predict`.
         observe: told the number of clips of each batch.
     """
 
     def __init__(
-        self, engine: Engine, max_clips: int, max_frames: int, observe: Callable[[int], None] = lambda clips: None
+        self,
+        engine: Engine,
+        max_clips: int,
+        max_frames: int,
+        observe: Callable[[int], None] = lambda clips: None,
+        lone_engine: Engine | None = None,
     ):
         self._engine = engine
+        self._lone_engine = lone_engine
         self._max_frames = max_frames
         # an engine that has several batches in flight is busy with small ones, whose clips are answered sooner
         self._max_clips = max_clips if engine.in_flight == 1 else 1
         self._observe = observe
         self._waiting: deque[_Wanted] = deque()
+        self._num_running = 0
         self._changed = threading.Condition()
         self._one_starts = threading.Lock()
         self._is_over = False
@@ -71,14 +79,17 @@ class Batcher:
     def _run(self) -> None:
         while wanted := self._next():
             try:
-                for one, answer in zip(wanted, self._answers(wanted), strict=True):
+                for one, answer in zip(wanted, self._answers(wanted, self._engine_for(wanted)), strict=True):
                     one.answer.set_result(answer)
             except Exception as error:  # whoever waits for it hears of it
                 for one in wanted:
                     one.answer.set_exception(error)
+            finally:
+                with self._changed:
+                    self._num_running -= 1
 
     def _next(self) -> list["_Wanted"]:
-        """What is to be done together; waits for it. Empty: nothing will come."""
+        """What is to be done together, which counts as running from now on; waits for it. Empty: nothing will come."""
         with self._changed:
             while True:
                 wanted: list[_Wanted] = []
@@ -87,16 +98,22 @@ class Batcher:
                     if one.answer.set_running_or_notify_cancel():  # nobody waits for it any more
                         wanted.append(one)
                 if wanted or self._is_over:
+                    self._num_running += 1
                     return wanted
                 self._changed.wait()
 
-    def _answers(self, wanted: list["_Wanted"]) -> list[Any]:
+    def _engine_for(self, wanted: list["_Wanted"]) -> Engine:
+        with self._changed:
+            is_alone = len(wanted) == self._num_running == 1 and not self._waiting
+        return self._lone_engine if self._lone_engine and is_alone else self._engine
+
+    def _answers(self, wanted: list["_Wanted"], engine: Engine) -> list[Any]:
         if wanted[0].work:
             return [wanted[0].work()]
         self._observe(len(wanted))
         with self._one_starts:
             frames = paddle.to_tensor(np.stack([one.pixels for one in wanted]))
-            wait = start_views(self._engine, frames, wanted[0].num_views, self._max_frames)
+            wait = start_views(engine, frames, wanted[0].num_views, self._max_frames)
         probabilities, features = wait()
         return [Classified(*row) for row in zip(probabilities[:, None], features[:, None], strict=True)]
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from config import Config
 from datareader.build import build_reader
+from inference.engines.engine import Engine
 from inference.session import Session
 from serving.addresses import Fetcher
 from serving.batching import Batcher
@@ -42,8 +43,12 @@ def check_config(config: Config) -> None:
         )
 
 
-def build_house(session: Session, settings: Settings) -> House:
-    """All parts of a server; its engine's threads run, its decoders do not yet."""
+def build_house(session: Session, settings: Settings, lone_engine: Engine | None) -> House:
+    """All parts of a server; its engine's threads run, its decoders do not yet.
+
+    Args:
+        lone_engine: see `Batcher`.
+    """
     config, limits = session.config, settings.limits
     reader = build_reader(config, "infer", [])
     views = reader.views
@@ -65,6 +70,6 @@ def build_house(session: Session, settings: Settings) -> House:
         session.engine.title,
     )  # fmt: skip
     uploads = Uploads(settings.temp_dir, limits.max_bytes, limits.upload_sec)
-    batcher = Batcher(session.engine, max_clips, session.max_frames, metrics.batch_clips.observe)
+    batcher = Batcher(session.engine, max_clips, session.max_frames, metrics.batch_clips.observe, lone_engine)
     service = Service(session.engine, decoders, batcher, limits, shape)
     return House(model, service, doors, uploads, settings.fetcher, metrics, settings.needs_token)

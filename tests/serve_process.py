@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +115,9 @@ class ServeProcess:
         """The answer to one request, on a connection of its own; a body of bytes, a file or an iterable of chunks."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_SEC)
         try:
-            connection.request(method or ("GET" if body is None else "POST"), path, body, self._headers | (headers or {}))
+            connection.request(
+                method or ("GET" if body is None else "POST"), path, body, self._headers | (headers or {})
+            )
             answer = connection.getresponse()
             return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:
@@ -135,3 +137,11 @@ def multipart(content: bytes, name: str = "clip.mp4", boundary: str = "B0undary"
     )
     tail = f"\r\n--{boundary}--\r\n"
     return head.encode() + content + tail.encode(), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so; fail after a minute."""
+    end_sec = time.monotonic() + ANSWER_SEC
+    while not is_so():
+        assert time.monotonic() < end_sec, "it never came to be"
+        time.sleep(0.05)

@@ -109,6 +109,28 @@ def test_an_engine_with_requests_in_flight_gets_the_clips_one_by_one():
     assert [answer.features.item() for answer in answers] == [192, 288, 384]
 
 
+def test_a_clip_that_comes_alone_has_an_engine_of_its_own():
+    many, lone = HeldEngine(in_flight=2), HeldEngine(in_flight=2)
+    many.may_go_on.set()
+
+    async def run() -> None:
+        batcher = Batcher(many, max_clips=8, max_frames=1000, lone_engine=lone)
+        first = asyncio.ensure_future(batcher.classify(clip(1), 1))
+        while not lone.shapes:
+            await asyncio.sleep(0.001)
+        others = await asyncio.gather(*(batcher.classify(clip(value), 1) for value in (2, 3)))
+        assert [one.features.item() for one in others] == [192, 288], "they do not wait for the one before"
+        lone.may_go_on.set()
+        assert (await first).features.item() == 96
+        while batcher._num_running:
+            await asyncio.sleep(0.001)
+        assert (await batcher.classify(clip(4), 1)).features.item() == 384
+        batcher.close()
+
+    asyncio.run(run())
+    assert len(lone.shapes) == 2 and len(many.shapes) == 2
+
+
 def test_what_nobody_waits_for_is_not_computed():
     engine = HeldEngine()
 

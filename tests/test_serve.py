@@ -16,7 +16,7 @@ import pytest
 import infer
 import serve
 from conftest import NUM_CLASSES, SIDE, SMALL_MODEL, class_frames, write_random_weights, write_video
-from serve_process import ROOT, ServeProcess, multipart
+from serve_process import ROOT, ServeProcess, multipart, wait_for
 from serving.service import Answer
 
 NAMES = ["walking", "骑车", "class <b>"]

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,11 +12,11 @@ import numpy as np
 import pytest
 
 from conftest import SIDE, SMALL_MODEL, class_frames, write_random_weights, write_video
-from serve_process import ServeProcess, multipart
+from serve_process import ServeProcess, multipart, wait_for
 
 TOKEN = "s3cret"
 LIMITS = ["--max_mb=0.2", "--max_video_sec=1", "--max_pixels=12000", "--queue=2", "--timeout_sec=2", "--workers=1"]
-STOP_SEC, LONGEST_SEC = 30.0, 60.0
+STOP_SEC = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +50,6 @@ class Stopped:
     def __exit__(self, *exception: object) -> None:
         for pid in self._server.decoders():
             os.kill(pid, signal.SIGCONT)
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so; fail after a minute."""
-    end_sec = time.monotonic() + LONGEST_SEC
-    while not is_so():
-        assert time.monotonic() < end_sec, "it never came to be"
-        time.sleep(0.05)
 
 
 def test_a_token_is_asked_for(server):
