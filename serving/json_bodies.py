@@ -26,6 +26,7 @@ PIECE_BYTES = 1 << 18
 _INSIDE = re.compile(rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*){0,1000}')
 """What may stand between quotes. Escapes are counted, since the regex engine remembers each repetition of a group."""
 _CAPITAL = re.compile(rb"[NI]")  # as NaN and Infinity begin, and no word of JSON does
+_CONTROLS = bytes(range(0x20))
 _PLACEHOLDER = b"NaN"
 _ALPHABET = (string.ascii_letters + string.digits + "+/").encode()
 _PREFIX = re.compile(rb"data:[\w.+/=;-]{0,100};base64,", re.IGNORECASE)
@@ -90,12 +91,24 @@ def _check_words(source: mmap.mmap, start: int, end: int) -> None:
 
 def _end_of_string(source: mmap.mmap, start: int) -> int:
     """Where the quote is that ends a string."""
+    quote = source.find(b'"', start)
+    if quote >= 0 and _is_plain(source, start, quote):
+        return quote
     at = max((end for _, end in _pieces(source, start, len(source))), default=start)
     if at == len(source):
         raise _no_json(f"the string at byte {start - 1} never ends")
     if source[at] != ord('"'):
         raise _no_json(f"a control character or an unknown escape at byte {at}, in a string")
     return at
+
+
+def _is_plain(source: mmap.mmap, start: int, end: int) -> bool:
+    """Whether nothing there is escaped, or has to be: a quick look, which is enough for most videos."""
+    if source.find(b"\\", start, end) >= 0:
+        return False
+    places = range(start, end, PIECE_BYTES)
+    pieces = (source[place : min(end, place + PIECE_BYTES)] for place in places)
+    return all(len(piece.translate(None, _CONTROLS)) == len(piece) for piece in pieces)
 
 
 def _pieces(source: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -176,7 +189,7 @@ def decode_base64(source: Path, text: LongText | str, target: BinaryIO) -> None:
             piece = piece[prefix.end() :]
         data = piece.rstrip(b"=")
         if wrong := data.translate(None, _ALPHABET):
-            raise _no_base64(f"{chr(wrong[0])!r} is in it")
+            raise _no_base64(f"{wrong.decode(errors='replace')[0]!r} is in it")
         if data and num_padding:
             raise _no_base64("something follows its end, '='")
         num_padding += len(piece) - len(data)
@@ -190,11 +203,15 @@ def decode_base64(source: Path, text: LongText | str, target: BinaryIO) -> None:
 
 
 def _plain_pieces(source: Path, text: LongText | str) -> Iterator[bytes]:
-    """What a string says, in parts, ASCII."""
+    """What a string says, in parts; ASCII, if it is base64."""
     if isinstance(text, str):
         yield _ascii(text)
         return
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(b"\\", text.start, text.end) < 0:
+            for start in range(text.start, text.end, PIECE_BYTES):
+                yield content[start : min(text.end, start + PIECE_BYTES)]
+            return
         for start, end in _pieces(content, text.start, text.end):
             piece = content[start:end].decode(errors="replace")  # a letter may be cut; no base64 has such letters
             # As in "\/", "\n" and "\u002B": some writers of JSON escape a "+" so.
