@@ -98,7 +98,7 @@ class Batcher:
                     if one.answer.set_running_or_notify_cancel():  # nobody waits for it any more
                         wanted.append(one)
                 if wanted or self._is_over:
-                    self._num_running += 1
+                    self._num_running += bool(wanted)
                     return wanted
                 self._changed.wait()
 
