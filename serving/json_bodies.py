@@ -189,7 +189,7 @@ def decode_base64(source: Path, text: LongText | str, target: BinaryIO) -> None:
             piece = piece[prefix.end() :]
         data = piece.rstrip(b"=")
         if wrong := data.translate(None, _ALPHABET):
-            raise _no_base64(f"{wrong.decode(errors='replace')[0]!r} is in it")
+            raise _no_base64(f"{chr(wrong[0])!r} is in it")
         if data and num_padding:
             raise _no_base64("something follows its end, '='")
         num_padding += len(piece) - len(data)
@@ -203,14 +203,15 @@ def decode_base64(source: Path, text: LongText | str, target: BinaryIO) -> None:
 
 
 def _plain_pieces(source: Path, text: LongText | str) -> Iterator[bytes]:
-    """What a string says, in parts; ASCII, if it is base64."""
+    """What a string says, in parts, ASCII."""
     if isinstance(text, str):
         yield _ascii(text)
         return
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"\\", text.start, text.end) < 0:
             for start in range(text.start, text.end, PIECE_BYTES):
-                yield content[start : min(text.end, start + PIECE_BYTES)]
+                piece = content[start : min(text.end, start + PIECE_BYTES)]
+                yield piece if piece.isascii() else _ascii(piece.decode(errors="replace"))
             return
         for start, end in _pieces(content, text.start, text.end):
             piece = content[start:end].decode(errors="replace")  # a letter may be cut; no base64 has such letters

@@ -21,7 +21,7 @@ from serve_process import ServeProcess
 from small_disks import may_mount, small_disk
 
 IS_LONG = "TSN_LONG" in os.environ
-NUM_KILLS, NUM_CRASHES = (200, 50) if IS_LONG else (25, 4)
+NUM_KILLS, NUM_CRASHES = (200, 50) if IS_LONG else (12, 2)
 DISK_BYTES = 1_000_000
 
 

@@ -6,7 +6,7 @@ from hostile.run import campaign
 from hostile.served import model_flags
 from hostile.table import KINDS
 
-COUNT = 5000 if "TSN_LONG" in os.environ else 150
+COUNT = 5000 if "TSN_LONG" in os.environ else 80
 
 
 def test_hostile_requests_are_answered_as_documented_and_hurt_nobody(tmp_path):
