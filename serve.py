@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     house = open_house(args, settings)
     if token is None and args.host not in ("127.0.0.1", "localhost", "::1"):
         logger.warning("[SERVE] anybody who reaches %s may use this server; --token or %s is a lock", args.host, TOKEN)
-    serve(house, token, bound)
+    serve(house, bound)
 
 
 def open_house(args: argparse.Namespace, settings: Settings) -> House:
@@ -104,7 +104,7 @@ def settings_of(args: argparse.Namespace, token: str | None) -> Settings:
         num_threads=max(num_cores() // num_workers, 1),
         temp_dir=Path(args.temp_dir or tempfile.gettempdir()),
         fetcher=Fetcher(args.allow_urls, limits.max_bytes, FETCH_SEC),
-        needs_token=token is not None,
+        token=token,
     )
 
 

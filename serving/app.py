@@ -31,21 +31,17 @@ FAILED = "an error that nobody foresaw; the server's log has it, under this requ
 logger = logging.getLogger("serve")
 
 
-def build_app(house: House, token: str | None) -> ASGIApp:
-    """All of it.
-
-    Args:
-        token: see `Watched`.
-    """
+def build_app(house: House) -> ASGIApp:
+    """All of it."""
     about = f"The model is {house.model.name}."
     # a redirect goes to the host that the request names
     app = FastAPIOffline(title=TITLE, redoc_url=None, description=about, redirect_slashes=False)
     # /docs asks for the token; `Watched` is who looks at it
-    locks = [Depends(HTTPBearer(auto_error=False))] if house.needs_token else []
+    locks = [Depends(HTTPBearer(auto_error=False))] if house.token else []
     for routes in (page_routes, plain_routes, paddlex_routes, kserve_routes):
         app.include_router(routes(house), dependencies=locks)
     add_errors(app)
-    return Watched(app, house.metrics, token)
+    return Watched(app, house.metrics, house.token)
 
 
 def page_routes(house: House) -> APIRouter:
@@ -61,7 +57,7 @@ def page_routes(house: House) -> APIRouter:
         "num_segments": model.num_segments,
         "max_bytes": limits.max_bytes,
         "max_video_sec": limits.max_video_sec,
-        "needs_token": house.needs_token,
+        "needs_token": house.token is not None,
         "has_heat_maps": house.service.has_heat_maps,
     }
 

@@ -30,7 +30,7 @@ class Settings(NamedTuple):
     """That may decode one video."""
     temp_dir: Path
     fetcher: Fetcher
-    needs_token: bool
+    token: str | None
 
 
 def check_config(config: Config) -> None:
@@ -72,4 +72,4 @@ def build_house(session: Session, settings: Settings, lone_engine: Engine | None
     uploads = Uploads(settings.temp_dir, limits.max_bytes, limits.upload_sec)
     batcher = Batcher(session.engine, max_clips, session.max_frames, metrics.batch_clips.observe, lone_engine)
     service = Service(session.engine, decoders, batcher, limits, shape)
-    return House(model, service, doors, uploads, settings.fetcher, metrics, settings.needs_token)
+    return House(model, service, doors, uploads, settings.fetcher, metrics, settings.token)

@@ -43,7 +43,8 @@ class House(NamedTuple):
     uploads: Uploads
     fetcher: Fetcher
     metrics: Metrics
-    needs_token: bool
+    token: str | None
+    """What requests have to bring; None: nothing."""
 
     async def take_in(
         self, request: Request, stack: contextlib.AsyncExitStack, receive: Callable[[Request, Path], Awaitable[int]]

@@ -163,13 +163,13 @@ def address_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(house: House, token: str | None, bound: socket.socket) -> None:
+def serve(house: House, bound: socket.socket) -> None:
     """Answer requests until a signal comes, and those that have come in by then."""
 
     async def run() -> None:
         try:
             await house.service.decoders.start()
-            await make_server(build_app(house, token), house.doors, house.metrics, bound).serve(sockets=[bound])
+            await make_server(build_app(house), house.doors, house.metrics, bound).serve(sockets=[bound])
         finally:
             await house.service.decoders.stop()
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,11 +137,3 @@ def multipart(content: bytes, name: str = "clip.mp4", boundary: str = "B0undary"
     )
     tail = f"\r\n--{boundary}--\r\n"
     return head.encode() + content + tail.encode(), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so; fail after a minute."""
-    end_sec = time.monotonic() + ANSWER_SEC
-    while not is_so():
-        assert time.monotonic() < end_sec, "it never came to be"
-        time.sleep(0.05)

@@ -16,7 +16,8 @@ import pytest
 import infer
 import serve
 from conftest import NUM_CLASSES, SIDE, SMALL_MODEL, class_frames, write_random_weights, write_video
-from serve_process import ROOT, ServeProcess, multipart, wait_for
+from hostile.served import settles
+from serve_process import ROOT, ServeProcess, multipart
 from serving.service import Answer
 
 NAMES = ["walking", "骑车", "class <b>"]
@@ -192,7 +193,7 @@ def test_each_request_leaves_one_line(server, expected):
     content = next(iter(expected)).read_bytes()
     server.ask("/classify", content, {"X-Request-Id": "line-1"})
     server.ask("/classify?topk=1", b"text", {"X-Request-Id": "line-2"})
-    wait_for(lambda: "line-2" in [one["id"] for one in server.requests()])  # it follows the answer
+    assert settles(lambda: "line-2" in [one["id"] for one in server.requests()])  # it follows the answer
     (done,), (refused,) = ([one for one in server.requests() if one["id"] == f"line-{number}"] for number in (1, 2))
     assert done["status"] == 200 and done["num_bytes"] == len(content) and done["path"] == "/classify"
     assert min(done["upload_sec"], done["read_sec"], done["model_sec"]) > 0 and "reason" not in done

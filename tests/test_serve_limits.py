@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from conftest import SIDE, SMALL_MODEL, class_frames, write_random_weights, write_video
-from serve_process import ServeProcess, multipart, wait_for
+from hostile.served import settles
+from serve_process import ServeProcess, multipart
 
 TOKEN = "s3cret"
 LIMITS = ["--max_mb=0.2", "--max_video_sec=1", "--max_pixels=12000", "--queue=2", "--timeout_sec=2", "--workers=1"]
@@ -89,7 +90,7 @@ def test_what_is_too_large_is_refused(server, clip, tmp_path):
 def test_who_comes_when_the_queue_is_full_hears_so_and_who_waits_too_long_too(server, clip):
     with Stopped(server), ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(server.ask, "/classify", clip) for _ in range(2)]
-        wait_for(lambda: server.metric("tsn_queue") == 2)
+        assert settles(lambda: server.metric("tsn_queue") == 2)
         reply = server.ask("/classify", clip)
         assert reply.status == 429 and int(reply.headers["retry-after"]) >= 1
         assert [one.result().status for one in waiting] == [504, 504]
@@ -101,8 +102,8 @@ def test_a_client_that_leaves_makes_room(server, clip):
         with socket.create_connection((server.host, server.port)) as client:
             head = f"POST /classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nX-Request-Id: left\r\n"
             client.sendall(f"{head}Content-Length: {len(clip)}\r\n\r\n".encode() + clip)
-            wait_for(lambda: server.metric("tsn_queue") == 1)
-        wait_for(lambda: server.metric("tsn_queue") == 0)
+            assert settles(lambda: server.metric("tsn_queue") == 1)
+        assert settles(lambda: server.metric("tsn_queue") == 0)
     assert server.ask("/classify", clip).status == 200
     (line,) = [one for one in server.requests() if one["id"] == "left"]
     assert line["status"] == 499 and line["reason"] == "the client has gone"
@@ -112,9 +113,9 @@ def test_a_signal_lets_those_inside_be_answered(server, clip):
     with ThreadPoolExecutor(1) as pool:
         with Stopped(server):
             inside = pool.submit(server.ask, "/classify", clip)
-            wait_for(lambda: server.metric("tsn_queue") == 1)
+            assert settles(lambda: server.metric("tsn_queue") == 1)
             server.process.send_signal(signal.SIGTERM)
-            wait_for(lambda: server.ask("/v2/health/ready").status == 503)
+            assert settles(lambda: server.ask("/v2/health/ready").status == 503)
             late = server.ask("/classify", clip)
             assert late.status == 503 and "shutting down" in late.json["error"] and late.headers["retry-after"] == "5"
         assert inside.result().status == 200
